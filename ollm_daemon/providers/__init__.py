@@ -1,0 +1,1 @@
+"""Adapters between the daemon's vocabulary and what each kind of server speaks."""

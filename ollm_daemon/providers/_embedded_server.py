@@ -1,0 +1,64 @@
+"""The child process of `embedded`: llama.cpp's HTTP server from the `xllamacpp` wheel.
+
+Reads one line of JSON from standard input (`model`, `alias`, `apiKey`), prints `LISTENING URL`, and
+lives until standard input ends. The key comes that way because arguments and environment of a process
+can be read by others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    stdin = os.fdopen(os.dup(0), "rb", buffering=0)
+    order = json.loads(stdin.readline())
+    threading.Thread(target=_exit_with, args=(stdin,), daemon=True).start()
+    try:
+        address = _serve(order)
+    except Exception as error:
+        print("FAILED", " ".join(str(error).split()), flush=True)
+        os._exit(1)
+    print("LISTENING", address, flush=True)
+    threading.Event().wait()
+
+
+def _exit_with(stdin: object) -> None:
+    """End the process when the daemon closes its end or dies."""
+    while stdin.read(4096):  # type: ignore[attr-defined]
+        pass
+    os._exit(0)
+
+
+def _serve(order: dict[str, str]) -> str:
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = order["model"]
+    params.model_alias = {order["alias"]}
+    params.api_keys = [order["apiKey"]]
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.n_parallel = 2
+    params.n_ctx = 2 * 4096
+    threads = max(1, min(8, (os.cpu_count() or 2)))
+    params.cpuparams.n_threads = threads
+    params.cpuparams_batch.n_threads = threads
+    params.use_jinja = True
+    params.ui = False
+    params.offline = True
+    params.warmup = False
+    params.verbosity = -1
+    _server.append(xllamacpp.Server(params))
+    return str(_server[0].listening_address)
+
+
+_server: list[object] = []
+"""Keeps the server object, and with it its threads, alive."""
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,481 @@
+"""The only door to an upstream: one client per provider, and the only user of httpx.
+
+Owns what every exchange needs whatever the server: which credentials may leave, how long each phase
+may take, how large an answer may be, and which named error a failure becomes. Redirects are never
+followed, cookies never kept, the environment never read, nothing the server names is ever fetched.
+
+Invariant: leaving `open_stream` closes the answer; if it had not ended, the socket is closed with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import http.cookiejar
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import httpx
+from pydantic_core import to_json
+
+from ollm_daemon.domain import Credentials, ProviderSettings, Timeouts
+from ollm_daemon.errors import (
+    BrokenAnswerError,
+    ErrorKind,
+    ProviderError,
+    RefusedError,
+    TimeoutPassedError,
+    UnreachableError,
+)
+from ollm_daemon.providers._failures import classify, clean_text, find_failure, read_failure
+from ollm_daemon.providers._json import decode_json
+from ollm_daemon.providers._transport import StreamTransport
+from ollm_daemon.providers.backends import Backend
+from ollm_daemon.urls import BaseUrl
+
+MAX_ERROR_BODY = 64 << 10
+MAX_BODY = 32 << 20
+MAX_STREAM = 256 << 20
+"""Bytes of one streamed answer on the wire; 64 MiB of text in chunks of JSON."""
+MAX_RETRY_AFTER = 86_400.0
+QUICK = Timeouts(connect=5, first_token=30, idle=30, stall=30, total=60)
+"""Limits for requests that ask a server about itself."""
+_SHORTEST_SECRET = 4
+"""A shorter key is not redacted by value: it would blot out ordinary text."""
+
+
+class UpstreamStream:
+    """One answer that is arriving."""
+
+    def __init__(self, response: httpx.Response, watch: _Watch) -> None:
+        self.status = response.status_code
+        self.content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        self._response = response
+        self._watch = watch
+
+    async def read(self, limit: int = MAX_STREAM) -> AsyncIterator[bytes]:
+        """The body as it arrives, one piece per socket read.
+
+        Raises:
+            BrokenAnswerError: `limit`, when the body grows past `limit` bytes.
+        """
+        size = 0
+        watch = self._watch
+        async for data in self._response.aiter_raw():
+            watch.bytes_arrived()
+            size += len(data)
+            if size > limit:
+                raise BrokenAnswerError(
+                    f"The server sent more than {limit >> 20} MiB, the most one answer may have.",
+                    kind=ErrorKind.LIMIT,
+                )
+            yield data
+
+    async def read_all(self, limit: int = MAX_BODY) -> bytes:
+        """The whole body."""
+        return b"".join([data async for data in self.read(limit)])
+
+    def content_arrived(self) -> None:
+        """Tell the clock that the model, not only the connection, is alive."""
+        self._watch.content_arrived()
+
+    def finish(self) -> None:
+        """Say that the answer is complete; its closing bytes may arrive after we have left."""
+        finish = self._response.extensions.get("finish")
+        if finish:
+            finish()
+
+
+class UpstreamClient:
+    """HTTP to the one base URL of one provider."""
+
+    def __init__(self, settings: ProviderSettings, backend: Backend) -> None:
+        self.settings = settings
+        self.base_url = settings.base_url
+        self._backend = backend
+        self._ssl: ssl.SSLContext | None = None
+        self._transport = StreamTransport(self._ssl_context)
+        self._client: httpx.AsyncClient | None = None
+
+    @property
+    def open_connections(self) -> int:
+        """Connections that are lent or idle."""
+        return self._transport.open_connections
+
+    def moved_to(self, base_url: BaseUrl, credentials: Credentials | None) -> None:
+        """Follow a server that picked its own address (the embedded one)."""
+        self.base_url = base_url
+        self.settings = replace(self.settings, base_url=base_url, credentials=credentials)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+
+    async def connect_ahead(self) -> None:
+        """Open a connection so that the first request need not; a failure is left to that request."""
+        with contextlib.suppress(httpx.HTTPError):
+            await self._transport.connect_ahead(httpx.URL(str(self.base_url)), 2.0)
+
+    async def get_json(self, path: str, timeouts: Timeouts = QUICK) -> Any:
+        """GET a JSON document.
+
+        Raises:
+            ProviderError: As `open_stream`; also for an error reported under status 200.
+        """
+        async with self.open_stream("GET", path, None, timeouts) as stream:
+            body = await stream.read_all()
+            stream.finish()
+        value = decode_json(body)
+        failure = find_failure(value)
+        if failure:
+            kind, loading = classify(None, failure)
+            raise RefusedError(
+                f"{self._who()} answered with an error: {failure.message}", kind=kind, loading=loading
+            )
+        return value
+
+    @contextlib.asynccontextmanager
+    async def open_stream(
+        self, method: str, path: str, payload: Mapping[str, Any] | None, timeouts: Timeouts
+    ) -> AsyncIterator[UpstreamStream]:
+        """Send one request and lend its answer for the length of the block.
+
+        Raises:
+            UnreachableError: No connection, or it closed before it answered.
+            TimeoutPassedError: A phase took longer than `timeouts` allows, inside the block too.
+            RefusedError: A status of 300 or more.
+            BrokenAnswerError: The answer is not HTTP, is compressed or over a limit.
+        """
+        watch = _Watch(timeouts)
+        try:
+            with watch.running(), self._mapped(watch):
+                async with self._send(method, path, payload, timeouts, watch) as response:
+                    stream = UpstreamStream(response, watch)
+                    if response.status_code >= 300:
+                        raise await self._refusal(response, stream)
+                    self._check_encoding(response)
+                    yield stream
+        except ProviderError as error:
+            raise self._redacted(error) from error.__cause__
+
+    @contextlib.asynccontextmanager
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        payload: Mapping[str, Any] | None,
+        timeouts: Timeouts,
+        watch: _Watch,
+    ) -> AsyncIterator[httpx.Response]:
+        headers = {"Accept-Encoding": "identity", "User-Agent": "ollm-daemon", **self._credentials()}
+        content = None
+        if payload is not None:
+            headers["Content-Type"] = "application/json"
+            content = to_json(payload)
+        # The phases are watched by `_Watch`; only connecting is bounded by the transport itself.
+        limits = httpx.Timeout(None, connect=timeouts.connect)
+        url = f"{self.base_url.origin}{self.base_url.path}{path}"
+        async with self._open_client() as client:
+            request = client.build_request(method, url, headers=headers, content=content, timeout=limits)
+            response = await client.send(request, stream=True)
+            watch.bytes_arrived()
+            try:
+                yield response
+            finally:
+                await response.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _open_client(self) -> AsyncIterator[httpx.AsyncClient]:
+        """The provider's client; behind a proxy one client per request, as httpx's own pool loses
+        slots when requests are cancelled."""
+        if self.settings.proxy is None:
+            if self._client is None:
+                self._client = self._new_client(self._transport)
+            yield self._client
+            return
+        proxied = httpx.AsyncHTTPTransport(
+            verify=self._ssl_context(), proxy=self.settings.proxy, trust_env=False
+        )
+        async with self._new_client(proxied) as client:
+            yield client
+
+    @staticmethod
+    def _new_client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
+        refuse_all = http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
+        return httpx.AsyncClient(
+            transport=transport,
+            cookies=http.cookiejar.CookieJar(refuse_all),
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        if self._ssl is None:
+            self._ssl = ssl.create_default_context(cafile=self.settings.ca_file)
+            if not self.settings.verify_tls:
+                self._ssl.check_hostname = False
+                self._ssl.verify_mode = ssl.CERT_NONE
+        return self._ssl
+
+    def _credentials(self) -> dict[str, str]:
+        """Headers that prove who we are, for exactly the origin they were configured for."""
+        credentials = self.settings.credentials
+        if credentials is None or credentials.origin != self.base_url.origin:
+            return {}
+        headers = {name: value.get_secret_value() for name, value in credentials.headers}
+        if credentials.api_key is not None:
+            headers["Authorization"] = f"Bearer {credentials.api_key.get_secret_value()}"
+        return headers
+
+    def _check_encoding(self, response: httpx.Response) -> None:
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("identity", ""):
+            raise BrokenAnswerError(
+                f"{self._who()} compressed its answer ({clean_text(encoding)}) although none was asked for.",
+                kind=ErrorKind.PROTOCOL,
+                hint="Turn compression off in the proxy in front of the server.",
+            )
+
+    async def _refusal(self, response: httpx.Response, stream: UpstreamStream) -> ProviderError:
+        """The named error for a status of 300 or more."""
+        status = response.status_code
+        body = bytearray()
+        if "content-encoding" not in response.headers:
+            async for data in stream.read():
+                body += data[: MAX_ERROR_BODY - len(body)]
+                if len(body) >= MAX_ERROR_BODY:
+                    break
+            else:
+                stream.finish()
+        failure = read_failure(bytes(body))
+        kind, loading = classify(status, failure)
+        said = f": {failure.message}" if failure.message else ""
+        if kind is ErrorKind.REDIRECT:
+            said = f", a redirect to {_origin_shown(response.headers.get('location', ''))}"
+        return RefusedError(
+            f"{self._who()} answered {status}{said}",
+            kind=kind,
+            hint=self._hint(kind),
+            status=status,
+            retry_after=_retry_after(response.headers.get("retry-after")),
+            loading=loading,
+        )
+
+    def _who(self) -> str:
+        title = self._backend.title
+        return f"{title[0].upper()}{title[1:]} at {self.base_url}"
+
+    def _hint(self, kind: ErrorKind) -> str:
+        name = self.settings.name
+        key_place = f"`providers.{name}.apiKey` in the user configuration or {self._backend.key_variable}"
+        has_key = bool(self._credentials())
+        withheld = self.settings.credentials is not None and not has_key
+        if withheld:
+            missing = (
+                f"The configured key belongs to {self.settings.credentials and self.settings.credentials.origin} "
+                f"and was not sent here; give one for this address with --api-key-file or {key_place}."
+            )
+        else:
+            missing = f"The server wants a key: set {key_place}."
+        wrong = f"Correct the key in {key_place}."
+        return {
+            ErrorKind.UNREACHABLE: f"Is the server running? {self._backend.start}",
+            ErrorKind.DNS: f"Check the host name in `providers.{name}.baseUrl`.",
+            ErrorKind.AUTH: wrong if has_key else missing,
+            ErrorKind.FORBIDDEN: wrong if has_key else missing,
+            ErrorKind.PROTOCOL: f"Check `providers.{name}.baseUrl`: is another program listening there?",
+            ErrorKind.REDIRECT: f"Redirects are not followed; put the final address in `providers.{name}.baseUrl`.",
+            ErrorKind.NOT_FOUND: self._backend.get_model,
+            ErrorKind.CONTEXT_LENGTH: "Shorten the prompt, or start the model with a larger context window.",
+            ErrorKind.TLS: "Check the scheme of the address, or name the server's certificate authority in `caFile`.",
+            ErrorKind.RATE_LIMITED: "Wait a moment and try again.",
+            ErrorKind.OVERLOADED: "The server is busy; try again.",
+        }.get(kind, "")
+
+    @contextlib.contextmanager
+    def _mapped(self, watch: _Watch) -> Iterator[None]:
+        """Turn what httpx raises into named errors."""
+        try:
+            yield
+        except httpx.ConnectTimeout as error:
+            raise TimeoutPassedError(
+                f"{self._who()} did not accept a connection in time.",
+                kind=ErrorKind.TIMEOUT_CONNECT,
+                hint=self._hint(ErrorKind.UNREACHABLE),
+            ) from error
+        except httpx.ProxyError as error:
+            raise UnreachableError(
+                f"The proxy in front of {self._who()} failed: {clean_text(str(error))}",
+                kind=ErrorKind.PROXY,
+                hint="Check the `proxy` setting.",
+            ) from error
+        except httpx.ConnectError as error:
+            raise self._connect_failure(error) from error
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+            raise self._broken_exchange(error, watch) from error
+        except httpx.HTTPError as error:
+            raise BrokenAnswerError(
+                f"The exchange with {self._who()} failed: {clean_text(str(error))}",
+                kind=ErrorKind.PROTOCOL,
+            ) from error
+
+    def _connect_failure(self, error: httpx.ConnectError) -> UnreachableError:
+        cause = _root_cause(error)
+        if isinstance(cause, socket.gaierror):
+            kind, why = ErrorKind.DNS, "its host name cannot be found"
+        elif isinstance(cause, ssl.SSLCertVerificationError):
+            kind, why = ErrorKind.TLS, f"its certificate is not accepted ({cause.verify_message})"
+        elif isinstance(cause, ssl.SSLError | ConnectionResetError) and self.base_url.scheme == "https":
+            kind, why = ErrorKind.TLS, "TLS failed"
+        elif isinstance(cause, ConnectionRefusedError) or "refused" in str(error).lower():
+            kind, why = ErrorKind.UNREACHABLE, "nothing is listening there"
+        else:
+            kind, why = ErrorKind.UNREACHABLE, clean_text(str(error)) or "no connection"
+        return UnreachableError(
+            f"Cannot connect to {self._who_lower()}: {why}.", kind=kind, hint=self._hint(kind)
+        )
+
+    def _who_lower(self) -> str:
+        return f"{self._backend.title} at {self.base_url}"
+
+    def _broken_exchange(self, error: httpx.HTTPError, watch: _Watch) -> ProviderError:
+        if watch.first_byte_seen:
+            return BrokenAnswerError(
+                f"{self._who()} cut its answer short: {clean_text(str(error)) or 'connection lost'}.",
+                kind=ErrorKind.STREAM_TRUNCATED,
+                hint="The server may have crashed; see its log.",
+            )
+        if "not a valid HTTP answer" in str(error) or "headers of more" in str(error):
+            return BrokenAnswerError(
+                f"{self._who()} did not answer in HTTP: {clean_text(str(error))}.",
+                kind=ErrorKind.PROTOCOL,
+                hint=self._hint(ErrorKind.PROTOCOL),
+            )
+        return UnreachableError(
+            f"{self._who()} closed the connection before it answered.",
+            kind=ErrorKind.UNREACHABLE,
+            hint="The server may have crashed; see its log.",
+        )
+
+    def _redacted(self, error: ProviderError) -> ProviderError:
+        """The error without any key of ours that the server echoed, in any spelling."""
+        message = str(error)
+        for spelling in self._secret_spellings():
+            message = message.replace(spelling, "***")
+        error.args = (message,)
+        return error
+
+    def _secret_spellings(self) -> Iterator[str]:
+        credentials = self.settings.credentials
+        if credentials is None:
+            return
+        secrets = [value.get_secret_value() for _, value in credentials.headers]
+        if credentials.api_key:
+            secrets.append(credentials.api_key.get_secret_value())
+        for secret in secrets:
+            if len(secret) >= _SHORTEST_SECRET:
+                yield secret
+                yield json.dumps(secret)[1:-1]
+                yield quote(secret, safe="")
+                yield base64.b64encode(secret.encode()).decode()
+
+
+@dataclass
+class _Watch:
+    """The clock of one exchange: cancels the block it runs when a phase is over its limit.
+
+    One timer per exchange, set again only when it fires, so that a token costs an assignment.
+    """
+
+    timeouts: Timeouts
+    first_byte_seen: bool = False
+    _content_at: float | None = None
+    _bytes_at: float = 0.0
+    _started_at: float = 0.0
+    _passed: ErrorKind | None = None
+    _timer: asyncio.TimerHandle | None = None
+
+    def bytes_arrived(self) -> None:
+        self.first_byte_seen = True
+        self._bytes_at = asyncio.get_running_loop().time()
+
+    def content_arrived(self) -> None:
+        self._content_at = self._bytes_at
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the block under the clock.
+
+        Raises:
+            TimeoutPassedError: A phase was over its limit and the block was cancelled for it.
+        """
+        loop = asyncio.get_running_loop()
+        self._started_at = self._bytes_at = loop.time()
+        with anyio.CancelScope() as scope:
+            try:
+                self._arm(loop, scope)
+                yield
+            finally:
+                if self._timer:
+                    self._timer.cancel()
+        if self._passed and scope.cancelled_caught:
+            raise TimeoutPassedError(_TIMEOUT_TEXT[self._passed], kind=self._passed, hint=_TIMEOUT_HINT)
+
+    def _next_limit(self) -> tuple[float, ErrorKind]:
+        limits = self.timeouts
+        total = (self._started_at + limits.total, ErrorKind.TIMEOUT_TOTAL)
+        if self._content_at is None:
+            return min(total, (self._started_at + limits.first_token, ErrorKind.TIMEOUT_FIRST_TOKEN))
+        return min(
+            total,
+            (self._bytes_at + limits.idle, ErrorKind.TIMEOUT_IDLE),
+            (self._content_at + limits.stall, ErrorKind.TIMEOUT_IDLE),
+        )
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, scope: anyio.CancelScope) -> None:
+        due, kind = self._next_limit()
+        if due <= loop.time():
+            self._passed = kind
+            scope.cancel()
+            return
+        # Looks again when the shortest limit could have passed, as phases change without telling.
+        soonest = min(due, loop.time() + self.timeouts.idle)
+        self._timer = loop.call_at(soonest, self._arm, loop, scope)
+
+
+_TIMEOUT_TEXT = {
+    ErrorKind.TIMEOUT_FIRST_TOKEN: "The server accepted the request but sent no text in time.",
+    ErrorKind.TIMEOUT_IDLE: "The server stopped sending in the middle of its answer.",
+    ErrorKind.TIMEOUT_TOTAL: "The answer took longer than one answer may take.",
+}
+_TIMEOUT_HINT = "See the server's log; longer limits go into `providers.<name>.timeouts`."
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    if isinstance(error, ExceptionGroup):
+        return _root_cause(error.exceptions[0])
+    return error
+
+
+def _origin_shown(location: str) -> str:
+    try:
+        url = httpx.URL(location)
+    except httpx.InvalidURL:
+        return "somewhere unreadable"
+    return clean_text(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}") if url.host else "itself"
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds of a Retry-After header; a date is not worth a clock comparison and counts as absent."""
+    if value is None or len(value) > 8 or not (value.isascii() and value.isdigit()):
+        return None
+    return min(float(value), MAX_RETRY_AFTER)

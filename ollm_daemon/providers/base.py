@@ -1,0 +1,183 @@
+"""What every provider is to the rest of the daemon, and the batch its decoders fill."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from ollm_daemon.domain import (
+    ChatRequest,
+    Finished,
+    ModelInfo,
+    ProviderEvent,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+)
+from ollm_daemon.errors import BrokenAnswerError, ErrorKind
+from ollm_daemon.providers.backends import Backend
+
+if TYPE_CHECKING:
+    from ollm_daemon.providers._http import UpstreamStream
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a provider can do, whatever the model. Every field is always there."""
+
+    list_models: bool
+    pull_models: bool
+    delete_models: bool
+    tools: bool
+    images: bool
+    response_formats: frozenset[str]
+
+
+ChatStream = AbstractAsyncContextManager[AsyncIterator[list[ProviderEvent]]]
+"""Lends batches of events, one batch per read from the socket. The last event is a `Finished`."""
+
+
+class ProviderAdapter(Protocol):
+    """One configured provider."""
+
+    @property
+    def name(self) -> str:
+        """The name it is registered under."""
+
+    @property
+    def base_url(self) -> str:
+        """The address it sends to, as a person writes it."""
+
+    @property
+    def streaming_format(self) -> Literal["ndjson", "sse"]:
+        """How its server frames a stream."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do, whatever the model."""
+
+    @property
+    def backend(self) -> Backend:
+        """Facts about the server behind it."""
+
+    @property
+    def limits_seconds(self) -> float:
+        """How long a generation may wait for its first text, over all attempts."""
+
+    def chat_stream(self, request: ChatRequest) -> ChatStream:
+        """Start one chat upstream and lend its events for the length of the block.
+
+        Leaving the block early closes the upstream socket, which is how a server learns to stop.
+
+        Raises:
+            UnsupportedError: Known not to work here; nothing was sent.
+            ProviderError: The upstream failed, before or inside the stream.
+        """
+
+    async def list_models(self) -> list[ModelInfo]:
+        """The models its server offers now.
+
+        Raises:
+            ProviderError: The upstream failed.
+        """
+
+    async def is_loading(self, model: str) -> bool:
+        """Whether the server has yet to load `model`; `False` where it cannot tell."""
+
+    async def connect_ahead(self) -> None:
+        """Open a connection so that the first request need not; never fails."""
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+
+
+class EventBatch:
+    """The events of one read: neighboring text is joined, order is kept."""
+
+    __slots__ = ("_kind", "_texts", "events")
+
+    def __init__(self) -> None:
+        self.events: list[ProviderEvent] = []
+        self._texts: list[str] = []
+        self._kind: type[TextDelta] | type[ThinkingDelta] = TextDelta
+
+    def text(self, text: str) -> None:
+        """Add a piece of the answer."""
+        if self._kind is not TextDelta:
+            self._flush(TextDelta)
+        self._texts.append(text)
+
+    def thinking(self, text: str) -> None:
+        """Add a piece of reasoning."""
+        if self._kind is not ThinkingDelta:
+            self._flush(ThinkingDelta)
+        self._texts.append(text)
+
+    def add(self, event: ToolCallDelta | Finished) -> None:
+        """Add an event that is not text."""
+        self._flush(self._kind)
+        self.events.append(event)
+
+    def take(self) -> list[ProviderEvent]:
+        """Everything added, joined."""
+        self._flush(self._kind)
+        return self.events
+
+    def _flush(self, next_kind: type[TextDelta] | type[ThinkingDelta]) -> None:
+        if self._texts:
+            self.events.append(self._kind("".join(self._texts)))
+            self._texts = []
+        self._kind = next_kind
+
+
+class StreamDecoder(Protocol):
+    """Reads one answer without I/O."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the end mark has been read."""
+
+    def feed(self, data: bytes) -> list[ProviderEvent]:
+        """Events of the next bytes."""
+
+    def close(self) -> list[ProviderEvent]:
+        """The last events and the `Finished`; raises when there was no end mark."""
+
+
+async def decode_stream(
+    stream: UpstreamStream, decoder: StreamDecoder
+) -> AsyncIterator[list[ProviderEvent]]:
+    """The events of an answer, one batch per read from the socket."""
+    async for data in stream.read():
+        events = decoder.feed(data)
+        if events:
+            stream.content_arrived()
+            yield events
+        if decoder.done:
+            stream.finish()
+            break
+    yield decoder.close()
+
+
+def truncated(title: str) -> BrokenAnswerError:
+    """The error for a stream that ended without an end mark."""
+    return BrokenAnswerError(
+        f"The answer of {title} broke off: the stream ended without its end mark.",
+        kind=ErrorKind.STREAM_TRUNCATED,
+        hint="The server may have stopped or crashed; see its log.",
+    )
+
+
+def arguments_text(arguments: Any) -> str:
+    """Arguments of a tool call as JSON text; servers send an object, a string or nothing."""
+    if arguments is None:
+        return ""
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+def count(value: Any) -> int | None:
+    """A token count as servers send it, or `None` for what is not one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,296 @@
+"""`LocalProvider`: Ollama over its native API, newline-delimited JSON."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+from ollm_daemon.domain import (
+    ChatRequest,
+    Finished,
+    FinishReason,
+    GenerationOptions,
+    Message,
+    ModelInfo,
+    ProviderEvent,
+    ProviderSettings,
+    ResponseFormat,
+    Timings,
+    ToolCallDelta,
+    Usage,
+)
+from ollm_daemon.errors import ProviderError, UnsupportedError
+from ollm_daemon.providers._failures import find_failure, refused_in_stream
+from ollm_daemon.providers._http import UpstreamClient
+from ollm_daemon.providers._json import decode_json
+from ollm_daemon.providers._ndjson import NdjsonDecoder
+from ollm_daemon.providers._openai_dialect import encode_tool
+from ollm_daemon.providers.backends import BACKENDS
+from ollm_daemon.providers.base import (
+    Capabilities,
+    ChatStream,
+    EventBatch,
+    arguments_text,
+    count,
+    decode_stream,
+    truncated,
+)
+
+_OPTIONS = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "max_tokens": "num_predict",
+    "seed": "seed",
+    "repeat_penalty": "repeat_penalty",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+}
+_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
+_NS_PER_MS = 1e6
+
+
+class LocalProvider:
+    """Ollama."""
+
+    streaming_format: Literal["ndjson", "sse"] = "ndjson"
+    backend = BACKENDS["ollama"]
+    capabilities = Capabilities(
+        list_models=True,
+        pull_models=True,
+        delete_models=True,
+        tools=True,
+        images=True,
+        response_formats=frozenset({"text", "json", "jsonSchema"}),
+    )
+
+    def __init__(self, settings: ProviderSettings) -> None:
+        self.settings = settings
+        self.http = UpstreamClient(settings, self.backend)
+
+    @property
+    def name(self) -> str:
+        """The name it is registered under."""
+        return self.settings.name
+
+    @property
+    def base_url(self) -> str:
+        """The address it sends to."""
+        return str(self.http.base_url)
+
+    @property
+    def limits_seconds(self) -> float:
+        """How long a generation may wait for its first text."""
+        return self.settings.timeouts.first_token
+
+    def chat_stream(self, request: ChatRequest) -> ChatStream:
+        """As `ProviderAdapter.chat_stream`, from `POST /api/chat`."""
+        return self._open_chat(request)
+
+    @asynccontextmanager
+    async def _open_chat(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[list[ProviderEvent]]]:
+        body = encode_chat(request)
+        async with self.http.open_stream("POST", "/api/chat", body, self.settings.timeouts) as stream:
+            yield decode_stream(stream, ChatDecoder())
+
+    async def list_models(self) -> list[ModelInfo]:
+        """As `ProviderAdapter.list_models`, from `GET /api/tags`; what is in memory from `/api/ps`."""
+        tags = await self.http.get_json("/api/tags")
+        loaded = await self._loaded_models()
+        return [_decode_model(entry, loaded) for entry in _entries(tags)]
+
+    async def is_loading(self, model: str) -> bool:
+        """Whether `model` is not in memory yet."""
+        loaded = await self._loaded_models()
+        return loaded is not None and model not in loaded and f"{model}:latest" not in loaded
+
+    async def connect_ahead(self) -> None:
+        """As `ProviderAdapter.connect_ahead`."""
+        await self.http.connect_ahead()
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self.http.aclose()
+
+    async def _loaded_models(self) -> dict[str, int | None] | None:
+        """Names in memory with the window each was loaded with, or `None` when that is not known."""
+        try:
+            document = await self.http.get_json("/api/ps")
+        except ProviderError:
+            return None
+        return {entry["name"]: count(entry.get("context_length")) for entry in _entries(document)}
+
+
+def encode_chat(request: ChatRequest) -> dict[str, Any]:
+    """The body of `POST /api/chat`.
+
+    `truncate: false` makes Ollama refuse a prompt that does not fit instead of dropping its
+    beginning in silence (v0.33: 400).
+
+    Raises:
+        UnsupportedError: Ollama has no such constraint.
+    """
+    body: dict[str, Any] = {
+        "model": request.model,
+        "messages": [_encode_message(message, request) for message in request.messages],
+        "stream": request.stream,
+        "truncate": False,
+        "options": encode_options(request.options),
+    }
+    if request.tools:
+        body["tools"] = [encode_tool(tool) for tool in request.tools]
+    body.update(_encode_format(request.response_format))
+    body.update(request.options.extra_body)
+    return body
+
+
+def encode_options(options: GenerationOptions) -> dict[str, Any]:
+    """Sampling options under Ollama's names (api/types.go, v0.33)."""
+    values = {theirs: getattr(options, ours) for ours, theirs in _OPTIONS.items()}
+    values["stop"] = [text for text in options.stop if text] or None
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _encode_format(wanted: ResponseFormat) -> dict[str, Any]:
+    if wanted.type == "text":
+        return {}
+    if wanted.type == "json":
+        return {"format": "json"}
+    if wanted.type == "jsonSchema":
+        return {"format": wanted.value}
+    raise UnsupportedError(
+        f"Ollama cannot constrain an answer by {wanted.type}.", hint="It can do: json, jsonSchema."
+    )
+
+
+def _encode_message(message: Message, request: ChatRequest) -> dict[str, Any]:
+    encoded: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.images:
+        encoded["images"] = [image.data for image in message.images]
+    if message.tool_calls:
+        encoded["tool_calls"] = [
+            {"function": {"name": call.name, "arguments": decode_json(call.arguments or "{}")}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        names = {call.id: call.name for turn in request.messages for call in turn.tool_calls}
+        encoded["tool_call_id"] = message.tool_call_id
+        encoded["tool_name"] = names.get(message.tool_call_id, message.tool_call_id)
+    return encoded
+
+
+class ChatDecoder:
+    """Reads one answer of `/api/chat`: bytes in, batches of events out."""
+
+    def __init__(self) -> None:
+        self._lines = NdjsonDecoder()
+        self._finished: Finished | None = None
+        self._calls = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the record with `done: true` has been read."""
+        return self._finished is not None
+
+    def feed(self, data: bytes) -> list[ProviderEvent]:
+        """Events of the next bytes.
+
+        Raises:
+            RefusedError: A record reports an error.
+            BrokenAnswerError: A line is not JSON, or over the limit.
+        """
+        batch = EventBatch()
+        for line in self._lines.feed(data):
+            self._take_record(decode_json(line), batch)
+        return batch.take()
+
+    def close(self) -> list[ProviderEvent]:
+        """The end of the bytes: the last events and the `Finished`.
+
+        Raises:
+            BrokenAnswerError: `stream_truncated`. Ollama ends a stream without `done: true` when
+                its runner stops or repeats itself (v0.33).
+        """
+        batch = EventBatch()
+        for line in self._lines.close():
+            self._take_record(decode_json(line), batch)
+        if self._finished is None:
+            raise truncated("Ollama")
+        batch.add(self._finished)
+        return batch.take()
+
+    def _take_record(self, record: Any, batch: EventBatch) -> None:
+        if self._finished is not None or not isinstance(record, dict):
+            return
+        message = record.get("message")
+        if isinstance(message, dict):
+            thinking, text = message.get("thinking"), message.get("content")
+            if thinking:
+                batch.thinking(thinking)
+            if text:
+                batch.text(text)
+            for call in message.get("tool_calls") or ():
+                self._take_call(call, batch)
+        elif failure := find_failure(record):
+            raise refused_in_stream(failure)
+        if record.get("done"):
+            reason = _FINISH.get(record.get("done_reason", ""), "unknown")
+            if self._calls and reason == "stop":
+                reason = "toolCalls"
+            self._finished = Finished(
+                reason, _decode_usage(record), _decode_timings(record), record.get("model")
+            )
+
+    def _take_call(self, call: Any, batch: EventBatch) -> None:
+        """Calls arrive whole, their arguments as an object; ids only since v0.12.10."""
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict):
+            return
+        index, self._calls = self._calls, self._calls + 1
+        arguments = arguments_text(function.get("arguments"))
+        batch.add(ToolCallDelta(index, call.get("id") or None, function.get("name"), arguments))
+
+
+def _entries(document: Any) -> list[dict[str, Any]]:
+    entries = document.get("models") if isinstance(document, dict) else None
+    return [
+        entry
+        for entry in (entries if isinstance(entries, list) else [])
+        if isinstance(entry, dict) and isinstance(entry.get("name"), str)
+    ]
+
+
+def _decode_model(entry: dict[str, Any], loaded: dict[str, int | None] | None) -> ModelInfo:
+    name = entry["name"]
+    details = entry.get("details")
+    details = details if isinstance(details, dict) else {}
+    capabilities = entry.get("capabilities")
+    window = (loaded or {}).get(name) or count(details.get("context_length"))
+    return ModelInfo(
+        id=name,
+        context_length=window,
+        size_bytes=count(entry.get("size")),
+        parameter_size=details.get("parameter_size") or None,
+        quantization=details.get("quantization_level") or None,
+        capabilities=tuple(capabilities) if isinstance(capabilities, list) else None,
+        loaded=None if loaded is None else name in loaded,
+    )
+
+
+def _decode_usage(record: dict[str, Any]) -> Usage | None:
+    """Counts that are zero are left out by the server."""
+    prompt, completion = count(record.get("prompt_eval_count")), count(record.get("eval_count"))
+    return None if prompt is None and completion is None else Usage(prompt or 0, completion or 0)
+
+
+def _decode_timings(record: dict[str, Any]) -> Timings:
+    load, prompt, generation = (
+        count(record.get(name)) for name in ("load_duration", "prompt_eval_duration", "eval_duration")
+    )
+    return Timings(
+        load_ms=None if load is None else load / _NS_PER_MS,
+        prompt_ms=None if prompt is None else prompt / _NS_PER_MS,
+        generation_ms=None if generation is None else generation / _NS_PER_MS,
+    )
