@@ -252,6 +252,7 @@ class ProviderSettings:
     base_url: BaseUrl
     backend: str = "auto"
     credentials: Credentials | None = None
+    headers: tuple[tuple[str, str], ...] = ()
     proxy: str | None = None
     verify_tls: bool = True
     ca_file: str | None = None

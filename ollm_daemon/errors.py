@@ -2,6 +2,7 @@
 
     OllmError
     ├── ConfigError             a setting, alias or provider name the user can mend
+    ├── InvalidRequestError     the request itself cannot be answered, wherever it is sent
     ├── UnsupportedError        refused before a request is sent: this server or model cannot do it
     └── ProviderError           the server behind a provider failed us
         ├── UnreachableError    no connection: refused, name not found, TLS, proxy
@@ -76,6 +77,13 @@ class ConfigError(OllmError):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message, kind=ErrorKind.CONFIG, hint=hint)
+
+
+class InvalidRequestError(OllmError):
+    """The request itself cannot be answered, wherever it is sent."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, kind=ErrorKind.INVALID, hint=hint)
 
 
 class UnsupportedError(OllmError):

@@ -226,10 +226,11 @@ class UpstreamClient:
 
     def _credentials(self) -> dict[str, str]:
         """Headers that prove who we are, for exactly the origin they were configured for."""
+        headers = dict(self.settings.headers)
         credentials = self.settings.credentials
         if credentials is None or credentials.origin != self.base_url.origin:
-            return {}
-        headers = {name: value.get_secret_value() for name, value in credentials.headers}
+            return headers
+        headers.update((name, value.get_secret_value()) for name, value in credentials.headers)
         if credentials.api_key is not None:
             headers["Authorization"] = f"Bearer {credentials.api_key.get_secret_value()}"
         return headers
@@ -275,12 +276,12 @@ class UpstreamClient:
     def _hint(self, kind: ErrorKind) -> str:
         name = self.settings.name
         key_place = f"`providers.{name}.apiKey` in the user configuration or {self._backend.key_variable}"
-        has_key = bool(self._credentials())
-        withheld = self.settings.credentials is not None and not has_key
-        if withheld:
+        credentials = self.settings.credentials
+        has_key = credentials is not None and credentials.origin == self.base_url.origin
+        if credentials and not has_key:
             missing = (
-                f"The configured key belongs to {self.settings.credentials and self.settings.credentials.origin} "
-                f"and was not sent here; give one for this address with --api-key-file or {key_place}."
+                f"The configured key belongs to {credentials.origin} and was not sent here; "
+                f"give one for this address with --api-key-file or {key_place}."
             )
         else:
             missing = f"The server wants a key: set {key_place}."

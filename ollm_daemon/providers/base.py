@@ -67,6 +67,10 @@ class ProviderAdapter(Protocol):
     def limits_seconds(self) -> float:
         """How long a generation may wait for its first text, over all attempts."""
 
+    @property
+    def open_connections(self) -> int:
+        """Sockets to its server, idle ones too."""
+
     def chat_stream(self, request: ChatRequest) -> ChatStream:
         """Start one chat upstream and lend its events for the length of the block.
 

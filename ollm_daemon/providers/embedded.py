@@ -155,7 +155,7 @@ class EmbeddedServer:
             await self._kill()
 
     async def _start(self, key: str) -> BaseUrl:
-        command = [sys.executable, "-m", "ollm_daemon.providers._embedded_server"]
+        command = [sys.executable, "-P", "-m", "ollm_daemon.providers._embedded_server"]
         self._process = await anyio.open_process(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )

@@ -85,6 +85,11 @@ class LocalProvider:
         """How long a generation may wait for its first text."""
         return self.settings.timeouts.first_token
 
+    @property
+    def open_connections(self) -> int:
+        """Sockets to its server, idle ones too."""
+        return self.http.open_connections
+
     def chat_stream(self, request: ChatRequest) -> ChatStream:
         """As `ProviderAdapter.chat_stream`, from `POST /api/chat`."""
         return self._open_chat(request)

@@ -51,6 +51,11 @@ class OpenAICompatibleProvider:
             response_formats=frozenset({"text", *self.backend.formats}),
         )
 
+    @property
+    def open_connections(self) -> int:
+        """Sockets to its server, idle ones too."""
+        return self.http.open_connections
+
     def chat_stream(self, request: ChatRequest) -> ChatStream:
         """As `ProviderAdapter.chat_stream`."""
         return self._open_chat(request)

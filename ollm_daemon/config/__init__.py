@@ -1,0 +1,1 @@
+"""Where settings come from, whose word counts, and what they amount to."""

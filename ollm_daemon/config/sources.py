@@ -1,0 +1,269 @@
+"""The only reader of configuration files and of the environment.
+
+A file is opened without blocking and judged by its descriptor: a regular file of limited size; the
+user's own file must belong to the user and be writable by nobody else; a workspace's file must lie
+inside the workspace. No `.env` file is ever read, and `${VARIABLE}` is filled in once, after parsing,
+in listed fields of the user's file only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.request import proxy_bypass_environment
+
+from ollm_daemon.config._yaml import YamlError, parse_yaml
+from ollm_daemon.config.layers import Layer, make_layer
+from ollm_daemon.config.settings import ConfigProblem
+from ollm_daemon.urls import BaseUrl, parse_host_variable
+
+MAX_USER_FILE = 1 << 20
+MAX_WORKSPACE_FILE = 256 << 10
+WORKSPACE_FILE = Path(".ollm") / "config.yaml"
+_EXPANDED = frozenset({"apiKey", "apiKeyFile", "baseUrl", "proxy", "caFile", "modelPath"})
+_VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}|\$\{")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HOSTS = {
+    "OLLAMA_HOST": ("local", 11434),
+    "VLLM_HOST": ("vllm", 8000),
+    "OPENAI_COMPATIBLE_HOST": ("openai-compatible", 1234),
+}
+_KEYS = {"VLLM_API_KEY": "vllm", "OPENAI_COMPATIBLE_API_KEY": "openai-compatible"}
+
+Environment = Mapping[str, str]
+
+
+def read_environment() -> Environment:
+    """A copy of the process's environment."""
+    return dict(os.environ)
+
+
+def home_folder(environment: Environment) -> Path | None:
+    """The user's home, or `None` where there is none."""
+    home = environment.get("HOME") or environment.get("USERPROFILE")
+    return Path(home) if home else None
+
+
+def user_file_path(environment: Environment) -> Path | None:
+    """`$OLLM_CONFIG`, else `~/.ollm/config.yaml`."""
+    if environment.get("OLLM_CONFIG"):
+        return Path(environment["OLLM_CONFIG"])
+    home = home_folder(environment)
+    return home / ".ollm" / "config.yaml" if home else None
+
+
+def state_folder(environment: Environment) -> Path | None:
+    """Where the daemon keeps what it must remember: `$XDG_STATE_HOME/ollm` or `~/.local/state/ollm`."""
+    if environment.get("XDG_STATE_HOME"):
+        return Path(environment["XDG_STATE_HOME"]) / "ollm"
+    home = home_folder(environment)
+    return home / ".local" / "state" / "ollm" if home else None
+
+
+def load_user_file(environment: Environment) -> Layer:
+    """The user's file; an absent one is an empty layer."""
+    path = user_file_path(environment)
+    if path is None:
+        return Layer("user file")
+    return _load_file("user file", path, MAX_USER_FILE, environment)
+
+
+def workspace_file_path(folder: Path) -> Path:
+    """A workspace's `.ollm/config.yaml`."""
+    return folder / WORKSPACE_FILE
+
+
+def load_workspace_file(folder: Path) -> Layer:
+    """A workspace's file; an absent one is an empty layer."""
+    path = workspace_file_path(folder)
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):
+        inside = False
+    if not inside:
+        return _broken("workspace file", path, "the file leads out of the workspace and is ignored.")
+    return _load_file("workspace file", path, MAX_WORKSPACE_FILE, None)
+
+
+def load_environment(environment: Environment) -> Layer:
+    """What the environment says about providers."""
+    providers: dict[str, dict[str, Any]] = {}
+    lines: dict[str, int] = {}
+    problems = []
+    for variable, (provider, port) in _HOSTS.items():
+        text = environment.get(variable, "")
+        if text:
+            try:
+                url = parse_host_variable(text, default_port=port)
+            except ValueError as error:
+                problems.append(
+                    ConfigProblem("error", f"{variable}: {error}.", f"Correct or unset {variable}.", variable)
+                )
+                continue
+            providers.setdefault(provider, {})["baseUrl"] = str(url)
+    for variable, provider in _KEYS.items():
+        if environment.get(variable):
+            providers.setdefault(provider, {})["apiKey"] = environment[variable].strip()
+    layer = make_layer("environment", {"providers": providers} if providers else {}, lines=lines)
+    return Layer(layer.name, layer.source, layer.values, layer.lines, (*problems, *layer.problems))
+
+
+def environment_proxy(url: BaseUrl, environment: Environment) -> str | None:
+    """The proxy the environment names for `url`; loopback is always direct."""
+    if url.is_loopback:
+        return None
+    # The standard library reads the same variables; it is asked so that NO_PROXY means the same.
+    proxies = {
+        name.lower().removesuffix("_proxy"): value
+        for name, value in sorted(environment.items(), key=lambda item: item[0].islower())
+        if name.lower().endswith("_proxy") and value
+    }
+    if proxy_bypass_environment(url.host, {"no": proxies.get("no", "")}):
+        return None
+    return proxies.get(url.scheme) or proxies.get("all")
+
+
+def read_secret_file(path: str) -> tuple[str | None, str]:
+    """The one line of a key file, or `None` and what is wrong with it."""
+    text, problem, _ = _read_file(Path(path).expanduser(), 64 << 10)
+    if text is None:
+        return None, problem or "there is no such file"
+    return text.strip(), ""
+
+
+def file_stamp(path: Path) -> tuple[int, int, int] | None:
+    """Something that changes when a file does; `None` when it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _load_file(name: str, path: Path, limit: int, environment: Environment | None) -> Layer:
+    """`environment` is given for the user's file only: it is the one that is trusted."""
+    text, problem, status = _read_file(path, limit)
+    if problem:
+        return _broken(name, path, problem)
+    if text is None or status is None:
+        return Layer(name, str(path))
+    if environment is not None and (refusal := _not_ours(status)):
+        return _broken(name, path, refusal)
+    try:
+        document = parse_yaml(text)
+    except YamlError as error:
+        return _broken(name, path, f"{error}.", error.line)
+    data, problems = _expand(document.data, environment, str(path), document.lines)
+    if problems:
+        return Layer(name, str(path), problems=tuple(problems))
+    layer = make_layer(name, data, source=str(path), lines=document.lines)
+    if environment is not None and _holds_literal_key(document.data) and _readable_by_others(status):
+        warning = ConfigProblem(
+            "warning",
+            "the file holds a key and other users can read it.",
+            f"Run `chmod 600 {path}`.",
+            source=str(path),
+        )
+        return Layer(layer.name, layer.source, layer.values, layer.lines, (*layer.problems, warning))
+    return layer
+
+
+def _read_file(path: Path, limit: int) -> tuple[str | None, str, os.stat_result | None]:
+    """Text of a file, or what is wrong with it; an absent file is no text and nothing wrong."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        return None, "", None
+    except OSError as error:
+        return None, f"the file cannot be opened: {(error.strerror or 'error').lower()}.", None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return None, "this is not a regular file.", None
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        return None, f"the file is larger than {limit >> 10} KiB.", None
+    try:
+        return data.decode("utf-8-sig"), "", status
+    except UnicodeDecodeError:
+        return None, "the file is not UTF-8 text.", None
+
+
+def _not_ours(status: os.stat_result) -> str:
+    if not hasattr(os, "getuid"):
+        return ""
+    if status.st_uid not in (os.getuid(), 0):
+        return "the file belongs to another user and is ignored."
+    if status.st_mode & 0o022:
+        return "other users can write this file, so it is ignored; run `chmod go-w` on it."
+    return ""
+
+
+def _readable_by_others(status: os.stat_result) -> bool:
+    return hasattr(os, "getuid") and bool(status.st_mode & 0o044)
+
+
+def _holds_literal_key(data: Any) -> bool:
+    providers = data.get("providers") if isinstance(data, dict) else None
+    entries = providers.values() if isinstance(providers, dict) else ()
+    return any(
+        isinstance(entry, dict) and isinstance(key := entry.get("apiKey"), str) and "${" not in key
+        for entry in entries
+    )
+
+
+def _broken(name: str, path: Path, message: str, line: int | None = None) -> Layer:
+    return Layer(name, str(path), problems=(ConfigProblem("error", message, source=str(path), line=line),))
+
+
+def _expand(
+    data: Any, environment: Environment | None, source: str, lines: Mapping[str, int]
+) -> tuple[Any, list[ConfigProblem]]:
+    """Fill in `${VARIABLE}` in the listed fields of each provider; anywhere in an untrusted file it
+    is an error."""
+    problems: list[ConfigProblem] = []
+
+    def problem(path: str, message: str) -> None:
+        problems.append(ConfigProblem("error", message, key=path, source=source, line=lines.get(path)))
+
+    def walk(value: Any, path: str, expandable: bool) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: walk(
+                    item,
+                    f"{path}.{key}" if path else key,
+                    path.startswith("providers.") and (key in _EXPANDED or path.endswith(".headers")),
+                )
+                for key, item in value.items()
+            }
+        if isinstance(value, list):
+            return [walk(item, f"{path}.{index}", False) for index, item in enumerate(value)]
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        if environment is None:
+            problem(path, f"`{path}`: a workspace cannot use ${{…}}; only your own file can.")
+            return value
+        return _fill_in(value, environment, path, problem) if expandable else value
+
+    return walk(data, "", False), problems
+
+
+def _fill_in(text: str, environment: Environment, path: str, problem: Any) -> str:
+    def replace(match: re.Match[str]) -> str:
+        if match[0] == "$${":
+            return "${"
+        name = match[1] or ""
+        if not _NAME.fullmatch(name):
+            problem(path, f"`{path}`: `${{…}}` takes the name of an environment variable, and nothing else.")
+        elif name not in environment:
+            problem(path, f"`{path}`: the environment variable {name} is not set.")
+        else:
+            return environment[name]
+        return ""
+
+    return _VARIABLE.sub(replace, text)
+

@@ -1,0 +1,105 @@
+"""What a workspace may decide by itself, and what the user must approve first.
+
+From a workspace a model, options, aliases and the name of a provider count at once. Whatever sends
+prompts somewhere (a provider's address, headers, proxy, certificate authority, model file) counts
+only after the user approved exactly that content; a key never comes from a workspace. An approval is
+kept in the user's state folder, bound to the workspace's real path and to a hash of the content, so a
+change of one character asks again and nothing a repository holds can grant one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from ollm_daemon.config.layers import Layer
+from ollm_daemon.config.settings import ConfigProblem, RoutingRequest
+
+FORBIDDEN = frozenset({"apiKey", "apiKeyFile", "selectable"})
+"""Fields of a provider that a workspace can never set."""
+
+
+class Approvals:
+    """The user's approvals, in one private file. Without a state folder nothing can be approved."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._path = folder / "approvals.json" if folder else None
+
+    def holds(self, request: RoutingRequest) -> bool:
+        """Whether the user approved exactly this content for this workspace."""
+        return request.digest in self._load().get(request.workspace, {})
+
+    def add(self, request: RoutingRequest) -> None:
+        """Remember an approval.
+
+        Raises:
+            OSError: The state folder cannot be written.
+        """
+        if self._path is None:
+            raise OSError("there is no state folder to remember the approval in")
+        approvals = self._load()
+        approvals.setdefault(request.workspace, {})[request.digest] = request.question
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(f".{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(approvals, file, indent=1)
+        temporary.replace(self._path)
+
+    def _load(self) -> dict[str, dict[str, str]]:
+        if self._path is None:
+            return {}
+        try:
+            value = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+
+def split_layer(layer: Layer) -> tuple[dict[str, Any], dict[str, Any], list[ConfigProblem]]:
+    """What of an untrusted layer counts at once, what needs approval, and what it may never say."""
+    free: dict[str, Any] = {}
+    routing: dict[str, Any] = {}
+    problems = []
+    for key, value in layer.values.items():
+        if not key.startswith("providers."):
+            free[key] = value
+        elif key.rpartition(".")[2] in FORBIDDEN:
+            problems.append(
+                ConfigProblem(
+                    "warning",
+                    f"a workspace cannot set `{key}`; it is ignored.",
+                    "Put it into your own ~/.ollm/config.yaml.",
+                    key,
+                    layer.source or layer.name,
+                    layer.lines.get(key),
+                )
+            )
+        else:
+            routing[key] = value
+    return free, routing, problems
+
+
+def routing_request(workspace: str, source: str, routing: Mapping[str, Any]) -> RoutingRequest:
+    """The question whether prompts may go where `routing` sends them."""
+    plain = {
+        key: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for key, value in sorted(routing.items())
+    }
+    digest = hashlib.sha256(json.dumps([workspace, plain], sort_keys=True).encode()).hexdigest()
+    targets = [f"{value} ({key.split('.')[1]})" for key, value in plain.items() if key.endswith(".baseUrl")]
+    others = [
+        key.removeprefix("providers.")
+        for key, value in plain.items()
+        if value is not None and not key.endswith((".baseUrl", ".kind", ".backend"))
+    ]
+    question = "This workspace wants to "
+    question += f"send prompts to {', '.join(targets)}" if targets else "change where prompts are sent"
+    question += f" and sets {', '.join(others)}" if others else ""
+    return RoutingRequest(workspace, source, f"{question}.", plain, digest)

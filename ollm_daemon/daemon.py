@@ -1,0 +1,262 @@
+"""The composition root: settings, providers and clients put together in one process.
+
+Owns what all connections share (the user's layers, one adapter per provider settings, approvals) and
+the root of the task tree. Knows of everything and decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ollm_daemon import __version__
+from ollm_daemon.config.layers import Layer, make_layer
+from ollm_daemon.config.resolve import Outside
+from ollm_daemon.config.settings import RoutingRequest, Settings
+from ollm_daemon.config.sources import (
+    Environment,
+    environment_proxy,
+    file_stamp,
+    load_environment,
+    load_user_file,
+    read_secret_file,
+    state_folder,
+    user_file_path,
+)
+from ollm_daemon.config.trust import Approvals
+from ollm_daemon.discovery import find_local_servers, is_listening
+from ollm_daemon.domain import ProviderSettings
+from ollm_daemon.errors import ErrorKind, UnreachableError
+from ollm_daemon.protocol import PROTOCOL_VERSION, state
+from ollm_daemon.providers import embedded
+from ollm_daemon.providers.backends import BACKENDS
+from ollm_daemon.providers.base import ProviderAdapter
+from ollm_daemon.providers.catalog import KINDS
+from ollm_daemon.registry import ProviderRegistry
+from ollm_daemon.server.configuration import Resolved, keep_good
+from ollm_daemon.server.connection import Connection
+from ollm_daemon.server.lsp import LspState, make_converter
+from ollm_daemon.server.platforms import resident_bytes
+from ollm_daemon.server.transports import open_listener, serve_stdio
+
+logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 1.0
+"""How often configuration files are looked at; one `stat` each."""
+CLOSE_SECONDS = 1.0
+_OWN_KINDS = {"ollama": "local", "vllm": "vllm", "embedded": "embedded"}
+"""Backends with an adapter of their own; all others speak OpenAI's dialect."""
+_ALIASES = {"ollama": "local"}
+
+
+class Daemon:
+    """One process."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._started_at = time.monotonic()
+        self._converter = make_converter()
+        self._approvals = Approvals(state_folder(environment))
+        self._defaults = default_layer()
+        self._environment_layer = load_environment(environment)
+        self._user_layer = load_user_file(environment)
+        self._user_stamp = self._stamp_user_file()
+        self._adapters: weakref.WeakValueDictionary[ProviderSettings, ProviderAdapter] = (
+            weakref.WeakValueDictionary()
+        )
+        self._keep_running: set[ProviderAdapter] = set()
+        self._connections: set[Connection] = set()
+
+    async def run_stdio(self, frames_in: BinaryIO, frames_out: BinaryIO) -> int:
+        """Serve one client on standard streams; gives the exit code."""
+        code = 1
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(_end_on_signal, task_group)
+            task_group.start_soon(self._watch_files)
+            code = await serve_stdio(self, frames_in, frames_out)
+            task_group.cancel_scope.cancel()
+        await self._close()
+        return code
+
+    async def run_tcp(self, address: tuple[str, int]) -> int:
+        """Serve any number of clients on a socket until a signal comes."""
+        folder = self._run_folder()
+        try:
+            async with anyio.create_task_group() as task_group:
+                task_group.start_soon(_end_on_signal, task_group)
+                task_group.start_soon(self._watch_files)
+                async with open_listener(self, task_group, address, folder) as (host, port, path):
+                    shown = f"[{host}]" if ":" in host else host
+                    sys.stderr.write(f"ollm-daemon listens on {shown}:{port}; its token is in {path}\n")
+                    sys.stderr.flush()
+                    await anyio.sleep_forever()
+        finally:
+            await self._close()
+        return 0
+
+    # what connections ask for
+
+    def new_lsp_state(self, experimental: dict[str, Any]) -> LspState:
+        """As `Host.new_lsp_state`."""
+        return LspState(self._converter, experimental)
+
+    @contextmanager
+    def serving(self, connection: Connection) -> Iterator[None]:
+        """As `Host.serving`."""
+        self._connections.add(connection)
+        try:
+            yield
+        finally:
+            self._connections.discard(connection)
+
+    def base_layers(self) -> tuple[Layer, ...]:
+        """As `SharedConfiguration.base_layers`."""
+        return self._defaults, self._user_layer, self._environment_layer
+
+    def outside(self, workspace: str) -> Outside:
+        """As `SharedConfiguration.outside`."""
+        return Outside(
+            workspace=workspace,
+            approved=self._approvals.holds,
+            read_secret=read_secret_file,
+            proxy_for=lambda url: environment_proxy(url, self._environment),
+        )
+
+    def approve(self, request: RoutingRequest) -> None:
+        """As `SharedConfiguration.approve`."""
+        self._approvals.add(request)
+
+    def registry(self, settings: Settings) -> ProviderRegistry:
+        """Providers of these settings; equal provider settings share one adapter and its sockets."""
+        registry = ProviderRegistry()
+        for name, provider in settings.providers.items():
+            if provider.kind == "embedded" and not embedded.is_installed(provider.model_path):
+                continue
+            adapter = self._adapters.get(provider)
+            if adapter is None:
+                adapter = KINDS[provider.kind](provider)
+                self._adapters[provider] = adapter
+            if provider.kind == "embedded":
+                self._keep_running.add(adapter)
+            registry.register(name, adapter)
+        for alias, target in _ALIASES.items():
+            registry.register_alias(alias, target)
+        return registry
+
+    def status(self) -> state.StatusResult:
+        """As `DaemonFacts.status`."""
+        return state.StatusResult(
+            version=__version__,
+            protocol_version=PROTOCOL_VERSION,
+            pid=os.getpid(),
+            uptime_ms=(time.monotonic() - self._started_at) * 1e3,
+            connections=len(self._connections),
+            requests=sum(connection.running for connection in self._connections),
+            upstream_connections=sum(adapter.open_connections for adapter in self._adapters.values()),
+            memory_bytes=resident_bytes(),
+        )
+
+    async def default_provider(self, resolved: Resolved) -> tuple[ProviderAdapter, str | None]:
+        """Ollama when it is up; else the embedded model when no server is up at all; else an error
+        that names what is."""
+        registry, settings = resolved.registry, resolved.settings
+        ollama = registry.resolve(settings.provider)
+        if await is_listening(settings.providers[ollama.name].base_url):
+            return ollama, None
+        found = await find_local_servers()
+        if not found and "embedded" in registry.names:
+            adapter = registry.resolve("embedded")
+            return adapter, (
+                "No model server is running on this machine, so the small embedded model answered. "
+                "Start Ollama, or set `provider`, for better answers."
+            )
+        raise self._nothing_to_ask(ollama, found)
+
+    def _nothing_to_ask(self, ollama: ProviderAdapter, found: list[Any]) -> UnreachableError:
+        if found:
+            names = ", ".join(f"{server.title} at {server.base_url}" for server in found)
+            flag = next((server.backend for server in found if server.backend != "generic"), None)
+            how = f"--provider {flag}" if flag else f"--provider openai-compatible --host {found[0].base_url}"
+            hint = f"But there is {names}: choose it with `{how}` or the setting `provider`."
+        else:
+            hint = f"{ollama.backend.start} Or try a small model without a server: {embedded.INSTALL}"
+        error = UnreachableError(
+            f"No provider is configured and Ollama does not answer at {ollama.base_url}.",
+            kind=ErrorKind.UNREACHABLE,
+            hint=hint,
+        )
+        error.provider = ollama.name
+        return error
+
+    # what the process does by itself
+
+    async def _watch_files(self) -> None:
+        """Read configuration files again when they change."""
+        while True:
+            await anyio.sleep(WATCH_SECONDS)
+            changed = list(self._connections) if self._reload_user_file() else []
+            for connection in self._connections:
+                if connection.configuration.workspace_file_changed():
+                    changed.append(connection)
+            for connection in dict.fromkeys(changed):
+                await connection.configuration.changed()
+
+    def _reload_user_file(self) -> bool:
+        stamp = self._stamp_user_file()
+        if stamp == self._user_stamp:
+            return False
+        self._user_stamp = stamp
+        self._user_layer = keep_good(self._user_layer, load_user_file(self._environment))
+        return True
+
+    def _stamp_user_file(self) -> tuple[int, int, int] | None:
+        path = user_file_path(self._environment)
+        return file_stamp(path) if path else None
+
+    def _run_folder(self) -> Path:
+        runtime = self._environment.get("XDG_RUNTIME_DIR")
+        folder = Path(runtime) / "ollm" if runtime else state_folder(self._environment)
+        return folder / "run" if folder else Path.cwd() / ".ollm-run"
+
+    async def _close(self) -> None:
+        """Close what connections shared; bounded, as somebody waits for the process to end."""
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            for adapter in list(self._adapters.values()):
+                await adapter.aclose()
+
+
+async def _end_on_signal(task_group: TaskGroup) -> None:
+    names = ("SIGTERM", "SIGINT", "SIGHUP")
+    with anyio.open_signal_receiver(*(getattr(signal, name) for name in names if hasattr(signal, name))) as received:
+        async for _ in received:
+            task_group.cancel_scope.cancel()
+
+
+def default_layer() -> Layer:
+    """What holds when nobody says otherwise: every backend under its own name at its default address,
+    and the seed's three built-in providers."""
+    providers: dict[str, dict[str, Any]] = {}
+    for name, backend in BACKENDS.items():
+        kind = _OWN_KINDS.get(name, "openai-compatible")
+        entry: dict[str, Any] = {"kind": kind, "baseUrl": backend.default_url}
+        if kind == "openai-compatible":
+            entry["backend"] = name
+        if kind == "embedded":
+            del entry["baseUrl"]
+        providers[_OWN_NAMES.get(name, name)] = entry
+    providers["openai-compatible"]["backend"] = "auto"
+    return make_layer("default", {"providers": providers})
+
+
+_OWN_NAMES = {"ollama": "local", "generic": "openai-compatible"}

@@ -1,0 +1,245 @@
+"""One model run: order, waiting, retries and the whole of the answer.
+
+Knows providers only as `ProviderAdapter` and clients only as a sink for deltas. A run is cancelled by
+cancelling the task it runs in; leaving the provider's stream closes the upstream socket.
+
+Invariant: nothing is sent again once a delta has left, and deltas leave in the order they arrived.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import anyio
+
+from ollm_daemon.domain import (
+    ChatRequest,
+    Delta,
+    Finished,
+    GenerationResult,
+    ProviderEvent,
+    StatusDelta,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+)
+from ollm_daemon.errors import ErrorKind, InvalidRequestError, ProviderError, RefusedError
+from ollm_daemon.providers.base import ProviderAdapter
+
+DeltaSink = Callable[[Sequence[Delta]], Awaitable[None]]
+"""Takes deltas in order; waits while the client is not reading."""
+
+MAX_RETRIES = 2
+FIRST_BACKOFF_SECONDS = 0.5
+LONGEST_RETRY_AFTER_SECONDS = 20.0
+LOADING_POLL_SECONDS = 1.0
+SILENCE_SECONDS = 1.0
+"""Silence after which the client is told what is being waited for."""
+
+
+async def choose_model(adapter: ProviderAdapter) -> tuple[str, str]:
+    """A model for a user who named none, and the sentence that says so.
+
+    Prefers what is in memory, then the server's own order (Ollama: newest first); a model that is
+    known not to chat is passed over.
+
+    Raises:
+        ProviderError: The server cannot be asked, or has no model.
+    """
+    models = [
+        model
+        for model in await adapter.list_models()
+        if model.capabilities is None or "completion" in model.capabilities
+    ]
+    if not models:
+        error = RefusedError(
+            f"{adapter.backend.title} at {adapter.base_url} has no model.",
+            kind=ErrorKind.NOT_FOUND,
+            hint=adapter.backend.get_model.format(model="llama3.2:3b"),
+        )
+        error.provider = adapter.name
+        raise error
+    chosen = next((model for model in models if model.loaded), models[0]).id
+    return chosen, f"No model is configured; {chosen} answered."
+
+
+async def run_chat(
+    adapter: ProviderAdapter, request: ChatRequest, sink: DeltaSink | None = None
+) -> GenerationResult:
+    """Run one chat to its end.
+
+    Raises:
+        InvalidRequestError: There is nothing to answer.
+        UnsupportedError: The provider cannot do what is asked.
+        ProviderError: The upstream failed; `partial_text` holds what had arrived.
+    """
+    if not any(message.text.strip() or message.images for message in request.messages):
+        raise InvalidRequestError("The prompt is empty.", hint="Write something for the model to answer.")
+    run = _Run(adapter, request, sink)
+    failure: Exception | None = None
+    async with anyio.create_task_group() as task_group:
+        if sink is not None:
+            task_group.start_soon(run.announce_silence)
+        try:
+            await run.attempt_until_done()
+        except Exception as error:  # noqa: BLE001 - re-raised below, outside the task group's wrapping
+            failure = error
+        task_group.cancel_scope.cancel()
+    if failure is None:
+        return run.result()
+    if isinstance(failure, ProviderError):
+        failure.provider, failure.model = adapter.name, request.model
+        failure.partial_text = "".join(run.texts)
+    raise failure
+
+
+@dataclass(slots=True)
+class _Call:
+    """A tool call that is being assembled."""
+
+    id: str | None
+    name: str
+    fragments: list[str]
+
+
+@dataclass(slots=True)
+class _Run:
+    adapter: ProviderAdapter
+    request: ChatRequest
+    sink: DeltaSink | None
+    started_at: float = field(default_factory=time.monotonic)
+    first_at: float | None = None
+    texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    calls: list[_Call] = field(default_factory=list)
+    open_calls: dict[int, _Call] = field(default_factory=dict)
+    finished: Finished | None = None
+
+    async def attempt_until_done(self) -> None:
+        """Run the request, again where that is allowed; the waits count against one budget."""
+        attempt = 0
+        while True:
+            try:
+                await self._attempt()
+                return
+            except ProviderError as error:
+                wait = self._wait_before_retry(error, attempt)
+                if wait is None:
+                    raise
+                if not error.loading:
+                    attempt += 1
+                await self._tell_retry(error, wait)
+            await anyio.sleep(wait)
+
+    async def _attempt(self) -> None:
+        async with self.adapter.chat_stream(self.request) as batches:
+            async for batch in batches:
+                if self.first_at is None:
+                    self.first_at = time.monotonic()
+                deltas = [delta for event in batch if (delta := self._take(event)) is not None]
+                if deltas and self.sink is not None:
+                    await self.sink(deltas)
+
+    def _take(self, event: ProviderEvent) -> Delta | None:
+        match event:
+            case TextDelta():
+                self.texts.append(event.text)
+                return event
+            case ThinkingDelta():
+                self.thoughts.append(event.text)
+                return event
+            case ToolCallDelta():
+                self._take_call(event)
+                return event
+            case Finished():
+                self.finished = event
+                return None
+            case _:
+                assert_never(event)
+
+    def _take_call(self, delta: ToolCallDelta) -> None:
+        """Join fragments by index; an index that comes back with another id is another call."""
+        call = self.open_calls.get(delta.index)
+        if call is None or (delta.id and call.id and delta.id != call.id and delta.name):
+            call = _Call(delta.id, "", [])
+            self.open_calls[delta.index] = call
+            self.calls.append(call)
+        call.id = call.id or delta.id
+        call.name = delta.name or call.name
+        call.fragments.append(delta.arguments_fragment)
+
+    def _wait_before_retry(self, error: ProviderError, attempt: int) -> float | None:
+        """Seconds to wait before the request is sent again, or `None` when it is not."""
+        if self.first_at is not None:
+            return None
+        left = self.started_at + self.adapter.limits_seconds - time.monotonic()
+        if error.loading:
+            return LOADING_POLL_SECONDS if left > LOADING_POLL_SECONDS else None
+        if not error.retryable or attempt >= MAX_RETRIES:
+            return None
+        wait = error.retry_after
+        if wait is None:
+            wait = FIRST_BACKOFF_SECONDS * 2**attempt * (1 - random.random() / 4)  # noqa: S311 - jitter
+        return wait if wait <= min(LONGEST_RETRY_AFTER_SECONDS, left) else None
+
+    async def _tell_retry(self, error: ProviderError, wait: float) -> None:
+        if self.sink is None:
+            return
+        if error.loading:
+            status = StatusDelta("loading", f"{self._server()} is loading its model.")
+        else:
+            status = StatusDelta("retrying", f"{error} Trying again in {wait:.1f} s.")
+        await self.sink([status])
+
+    async def announce_silence(self) -> None:
+        """Say once what is being waited for, if nothing has arrived after a while."""
+        await anyio.sleep(SILENCE_SECONDS)
+        if self.first_at is not None or self.sink is None:
+            return
+        try:
+            loading = await self.adapter.is_loading(self.request.model)
+        except ProviderError:
+            loading = False
+        if self.first_at is not None:
+            return
+        if loading:
+            status = StatusDelta("loading", f"{self._server()} is loading {self.request.model}.")
+        else:
+            status = StatusDelta("waiting", f"Waiting for {self._server()} to answer.")
+        await self.sink([status])
+
+    def _server(self) -> str:
+        title = self.adapter.backend.title
+        return title[0].upper() + title[1:]
+
+    def result(self) -> GenerationResult:
+        """The whole answer of a run that is done."""
+        finished = self.finished or Finished("unknown")
+        model = finished.model or self.request.model
+        return GenerationResult(
+            text="".join(self.texts),
+            thinking="".join(self.thoughts),
+            tool_calls=tuple(self._tool_calls()),
+            finish_reason=finished.reason,
+            provider=self.adapter.name,
+            model=model,
+            usage=finished.usage,
+            timings=finished.timings,
+            first_token_ms=None if self.first_at is None else (self.first_at - self.started_at) * 1e3,
+            total_ms=(time.monotonic() - self.started_at) * 1e3,
+        )
+
+    def _tool_calls(self) -> list[ToolCall]:
+        """Calls with ids of their own: LocalAI repeats one id, older servers send none."""
+        taken: set[str] = set()
+        calls = []
+        for position, call in enumerate(self.calls):
+            name = call.id if call.id and call.id not in taken else f"call_{position}"
+            taken.add(name)
+            calls.append(ToolCall(name, call.name, "".join(call.fragments) or "{}"))
+        return calls

@@ -1,0 +1,111 @@
+"""METHODS: every message of the contract, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ollm_daemon.protocol import chat, state
+from ollm_daemon.protocol.base import WireModel
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method.
+
+    Attributes:
+        sender: Who sends it.
+        result: What answers a request; `None` for a notification.
+        since: Protocol version that introduced it.
+    """
+
+    name: str
+    sender: Literal["client", "daemon"]
+    params: type[WireModel]
+    result: type[WireModel] | None
+    summary: str
+    since: str = "1.0"
+
+
+def _table(*methods: Method) -> Mapping[str, Method]:
+    return {method.name: method for method in methods}
+
+
+METHODS = _table(
+    Method(
+        "ollm/chat",
+        "client",
+        chat.ChatParams,
+        chat.ChatResult,
+        "Answer a conversation. The request stays open while it streams; its response is the end of the "
+        "stream and carries the whole answer. `$/cancelRequest` stops it.",
+    ),
+    Method(
+        "ollm/completion/delta",
+        "daemon",
+        chat.CompletionDeltaParams,
+        None,
+        "One step of a stream that the client asked for with a `streamToken`.",
+    ),
+    Method(
+        "ollm/models/list",
+        "client",
+        state.ModelsListParams,
+        state.ModelsListResult,
+        "The models a provider offers now.",
+    ),
+    Method(
+        "ollm/providers/list",
+        "client",
+        state.NoParams,
+        state.ProvidersListResult,
+        "The providers and aliases of this connection.",
+    ),
+    Method(
+        "ollm/config/get",
+        "client",
+        state.NoParams,
+        state.ConfigGetResult,
+        "The effective settings, each with its origin, and what is wrong with the configuration.",
+    ),
+    Method(
+        "ollm/config/didChange",
+        "daemon",
+        state.ConfigDidChangeParams,
+        None,
+        "A configuration file or an editor setting changed and the settings were resolved anew.",
+    ),
+    Method(
+        "ollm/trust/get",
+        "client",
+        state.NoParams,
+        state.TrustGetResult,
+        "What this workspace wants to send where and the user has not approved.",
+    ),
+    Method(
+        "ollm/trust/approve",
+        "client",
+        state.TrustApproveParams,
+        state.TrustApproveResult,
+        "Approve one such request, in the name of the user.",
+    ),
+    Method(
+        "ollm/status",
+        "client",
+        state.NoParams,
+        state.StatusResult,
+        "The daemon's version, load and memory.",
+    ),
+)
+
+ERROR_CODES: Mapping[int, str] = {
+    -32700: "Parse error: the body is not JSON, or the header is not of this protocol.",
+    -32600: "Invalid request: not a JSON-RPC 2.0 message, or not allowed at this point.",
+    -32601: "Method not found.",
+    -32602: "Invalid params; `data` lists what is wrong.",
+    -32603: "Internal error: a fault of the daemon; its log has the rest.",
+    -32002: "Server not initialized.",
+    -32800: "Request cancelled.",
+    -32803: "Request failed: `data.kind` says how, `data.hint` what to do.",
+}

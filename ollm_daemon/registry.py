@@ -1,0 +1,135 @@
+"""Names to providers: what a user writes, resolved to one adapter and one model.
+
+An alias may only name something that is already registered, and a name is registered once; so a chain
+of aliases always ends, and a cycle cannot be written down.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ollm_daemon.errors import ConfigError
+from ollm_daemon.providers.base import ProviderAdapter
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an alias leads: a provider, and for a model alias the model too."""
+
+    provider: str
+    model: str | None = None
+
+
+class ProviderRegistry:
+    """Providers and aliases under the names users write."""
+
+    def __init__(self) -> None:
+        self._providers: dict[str, ProviderAdapter] = {}
+        self._aliases: dict[str, Target] = {}
+
+    def register(self, name: str, provider: ProviderAdapter) -> None:
+        """Make `provider` known as `name`.
+
+        Raises:
+            ConfigError: The name is taken.
+        """
+        self._check_free(name)
+        self._providers[name] = provider
+
+    def register_alias(self, alias: str, target: str) -> None:
+        """Make `alias` mean `target`: a provider or alias already known, or `provider/model`.
+
+        Raises:
+            ConfigError: The alias is taken, or the target is not known.
+        """
+        self._check_free(alias)
+        found = self._find(target)
+        if found is None:
+            provider, slash, model = target.partition("/")
+            found = self._find(provider) if slash and model else None
+            if found is None or found.model is not None:
+                raise ConfigError(
+                    f"The alias `{alias}` leads to `{target}`, which is not known.",
+                    hint=self._suggestion(provider) or f"Known: {', '.join(self.names)}.",
+                )
+            found = Target(found.provider, model)
+        self._aliases[alias] = found
+
+    def register_aliases(self, aliases: Mapping[str, str]) -> list[ConfigError]:
+        """Register aliases that may lead to each other, in whatever order they were written.
+
+        Returns:
+            One error for each alias that cannot be registered; those of a cycle among them.
+        """
+        waiting = dict(aliases)
+        while waiting:
+            ready = [alias for alias, target in waiting.items() if target not in waiting or target == alias]
+            if not ready:
+                chain = " → ".join([*waiting, next(iter(waiting))])
+                return [ConfigError(f"Aliases lead in a circle: {chain}.", hint="Remove one of them.")]
+            errors = []
+            for alias in ready:
+                try:
+                    self.register_alias(alias, waiting.pop(alias))
+                except ConfigError as error:
+                    errors.append(error)
+            if errors:
+                return errors + self.register_aliases(waiting)
+        return []
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all providers."""
+        return sorted(self._providers)
+
+    @property
+    def aliases(self) -> Mapping[str, Target]:
+        """All aliases, each with where it leads."""
+        return dict(self._aliases)
+
+    def providers(self) -> list[ProviderAdapter]:
+        """All providers, by name."""
+        return [self._providers[name] for name in self.names]
+
+    def resolve(self, name: str) -> ProviderAdapter:
+        """The provider a name or alias means.
+
+        Raises:
+            ConfigError: Nobody has this name; the hint lists near matches.
+        """
+        return self._providers[self._known(name).provider]
+
+    def resolve_model(self, provider: str, model: str | None) -> tuple[ProviderAdapter, str | None]:
+        """The adapter and the model that a pair of names means; a model alias outranks `provider`.
+
+        Raises:
+            ConfigError: Nobody has the provider's name.
+        """
+        if model is not None:
+            target = self._aliases.get(model)
+            if target is not None and target.model is not None:
+                return self._providers[target.provider], target.model
+        target = self._known(provider)
+        return self._providers[target.provider], model or target.model
+
+    def _known(self, name: str) -> Target:
+        found = self._find(name)
+        if found is None:
+            raise ConfigError(
+                f"There is no provider `{name}`.",
+                hint=self._suggestion(name) or f"Known: {', '.join(self.names)}.",
+            )
+        return found
+
+    def _find(self, name: str) -> Target | None:
+        return Target(name) if name in self._providers else self._aliases.get(name)
+
+    def _check_free(self, name: str) -> None:
+        if self._find(name) is not None:
+            raise ConfigError(f"The name `{name}` is taken.", hint="Choose another name for the alias.")
+
+    def _suggestion(self, name: str) -> str:
+        near = difflib.get_close_matches(name, [*self._providers, *self._aliases], n=3, cutoff=0.5)
+        return f"Did you mean {' or '.join(f'`{match}`' for match in near)}?" if near else ""

@@ -1,0 +1,1 @@
+"""JSON-RPC and LSP: the only package that knows pygls, lsprotocol or a client."""

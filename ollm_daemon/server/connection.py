@@ -1,0 +1,296 @@
+"""One accepted client, from its first byte to its last.
+
+Invariant: everything a client owns (its requests, documents, settings and frames) hangs on its
+`Connection`, and ends when the connection does.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import anyio
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from ollm_daemon.config.settings import ConfigProblem, RoutingRequest, Settings
+from ollm_daemon.protocol import PROTOCOL_VERSION
+from ollm_daemon.protocol.initialize import ExperimentalCapability, InitializationOptions
+from ollm_daemon.protocol.methods import METHODS
+from ollm_daemon.server import convert
+from ollm_daemon.server.configuration import ConnectionConfiguration, SharedConfiguration
+from ollm_daemon.server.dispatch import bind
+from ollm_daemon.server.endpoint import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    Endpoint,
+    Handler,
+    RpcError,
+)
+from ollm_daemon.server.framing import FrameDecoder, FramingError
+from ollm_daemon.server.handlers import Context, DaemonFacts
+from ollm_daemon.server.lsp import BUILT_IN_NOTIFICATIONS, BUILT_IN_REQUESTS, LspState
+from ollm_daemon.server.outbox import Outbox
+from ollm_daemon.server.platforms import watching_process
+
+logger = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 0.5
+"""How long a leaving client may take to read what it is still owed."""
+ALLOW = "Allow"
+IGNORE = "Ignore"
+_MESSAGE_TYPES = {"error": 1, "warning": 2}
+_CLIENT_LAYERS = {
+    "userSettings": "editor user settings",
+    "workspaceSettings": "editor workspace settings",
+    "flags": "flags",
+}
+"""Keys of initializationOptions, and of pushed settings that are told apart, → layers."""
+_LAYER_FIELDS = {"user_settings", "workspace_settings", "flags"}
+
+
+class Host(SharedConfiguration, DaemonFacts, Protocol):
+    """The daemon, as a connection sees it."""
+
+    def new_lsp_state(self, experimental: dict[str, Any]) -> LspState:
+        """LSP state that shares the daemon's converter."""
+
+    def serving(self, connection: Connection) -> AbstractContextManager[None]:
+        """Count the connection for the length of the block."""
+
+
+class Connection:
+    """State of one client. Transports call `receive`, `end` and `run`."""
+
+    def __init__(self, host: Host, outbox: Outbox, *, token: str | None = None) -> None:
+        self.outbox = outbox
+        self.exit_code = 1
+        self._host = host
+        self._token = token
+        self._decoder = FrameDecoder(strict=token is not None)
+        self._ended = anyio.Event()
+        self._endpoint: Endpoint | None = None
+        self._unread: list[bytes] = []
+        self._resources = ExitStack()
+        self._lsp: LspState | None = None
+        self._can_ask = False
+        self.configuration = ConnectionConfiguration(host, self)
+        self._context = Context(self.configuration, outbox, host)
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether the client showed the token, where one is needed."""
+        return self._token is None
+
+    @property
+    def in_message(self) -> bool:
+        """Whether part of a message has arrived and the rest has not."""
+        return self._decoder.in_message
+
+    @property
+    def running(self) -> int:
+        """Requests that are not answered yet."""
+        return self._endpoint.running if self._endpoint else 0
+
+    async def run(self) -> None:
+        """Serve until the client leaves; on return nothing of the connection is left."""
+        async with anyio.create_task_group() as task_group:
+            self._task_group = task_group
+            self._resources.enter_context(self._host.serving(self))
+            self._endpoint = Endpoint(self.outbox, self, task_group)
+            unread, self._unread = self._unread, []
+            for data in unread:
+                self.receive(data)
+            await self._ended.wait()
+            self._endpoint.cancel_all()
+            task_group.cancel_scope.cancel()
+            self._resources.close()
+        await self.outbox.close(FLUSH_SECONDS)
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the client. Never raises, never waits."""
+        if self._endpoint is None:
+            self._unread.append(data)
+            return
+        self._decoder.add(data)
+        try:
+            while not self._ended.is_set() and (body := self._decoder.take()) is not None:
+                self._endpoint.receive(body)
+        except FramingError as error:
+            if not error.foreign and self.authenticated:
+                self._endpoint.respond_error(None, PARSE_ERROR, f"Parse error: {error}.")
+            self.end()
+
+    def end(self) -> None:
+        """The client is gone, or has to go."""
+        self._ended.set()
+
+    # the router of the endpoint
+
+    def call_now(self, method: str, params: Any) -> bytes | None:
+        """As `Router.call_now`: the life cycle is answered at once."""
+        if method not in BUILT_IN_REQUESTS:
+            return None
+        if method == "initialize":
+            return self._initialize(params)
+        return self._shut_down()
+
+    def handler(self, method: str) -> Handler | None:
+        """As `Router.handler`."""
+        return bind(self._context, method)
+
+    def notice(self, method: str, params: Any) -> None:
+        """As `Router.notice`; unknown notifications are ignored, as LSP wants."""
+        if method == "exit":
+            self.exit_code = 0 if self._endpoint and self._endpoint.shut_down else 1
+            self.end()
+        elif method == "initialized":
+            self._begin_pull()
+        elif method == "workspace/didChangeConfiguration":
+            self._take_settings(params)
+        elif method in BUILT_IN_NOTIFICATIONS and self._lsp:
+            try:
+                self._lsp.call(method, params)
+            except (ValueError, KeyError) as error:
+                logger.warning("%s from the client is ignored: %s", method, type(error).__name__)
+
+    def _initialize(self, params: Any) -> bytes:
+        options = _initialization_options(params)
+        if not self._check_token(options.token):
+            self.end()
+            raise RpcError(
+                INVALID_REQUEST,
+                "The token is missing or wrong: send the daemon's token as initializationOptions.token.",
+            )
+        experimental = ExperimentalCapability(
+            protocol_version=PROTOCOL_VERSION,
+            methods=sorted(METHODS),
+        ).model_dump(by_alias=True)
+        lsp = self._host.new_lsp_state({"ollm": experimental})
+        try:
+            result = lsp.call("initialize", params)
+        except ValueError as error:
+            raise RpcError(INVALID_PARAMS, f"Invalid params: {error}.") from error
+        self._lsp = lsp
+        assert self._endpoint is not None
+        self._endpoint.initialized = True
+        window = lsp.client_capabilities.window
+        self._can_ask = window is not None and window.show_message is not None
+        self.configuration.set_workspace(_folder_of(lsp.root_uri))
+        for key, data in options.model_dump(by_alias=True, include=_LAYER_FIELDS).items():
+            if data is not None:
+                self.configuration.set_client_layer(_CLIENT_LAYERS[key], data)
+        if not self._can_pull():
+            self.configuration.no_pull()
+        process_id = params.get("processId") if isinstance(params, dict) else None
+        if isinstance(process_id, int) and process_id > 0:
+            self._resources.enter_context(watching_process(process_id, self.end))
+        return to_json(result)
+
+    def _check_token(self, shown: str | None) -> bool:
+        if self._token is not None:
+            if shown is None or not hmac.compare_digest(shown.encode(), self._token.encode()):
+                return False
+            self._token = None
+        return True
+
+    def _shut_down(self) -> bytes:
+        assert self._endpoint is not None
+        self._endpoint.shut_down = True
+        self._endpoint.cancel_all()
+        return b"null"
+
+    def _can_pull(self) -> bool:
+        workspace = self._lsp.client_capabilities.workspace if self._lsp else None
+        return bool(workspace and workspace.configuration)
+
+    def _begin_pull(self) -> None:
+        if self._can_pull():
+            self._task_group.start_soon(self.configuration.pull)
+        else:
+            self.configuration.no_pull()
+
+    def _take_settings(self, params: Any) -> None:
+        settings = params.get("settings") if isinstance(params, dict) else None
+        ours = settings.get("ollm") if isinstance(settings, dict) else None
+        if isinstance(ours, dict):
+            scoped = ours.keys() & _CLIENT_LAYERS.keys()
+            if scoped:
+                for key in scoped:
+                    self.configuration.set_client_layer(_CLIENT_LAYERS[key], ours[key] or {})
+            else:
+                self.configuration.set_client_layer("editor workspace settings", ours)
+            self._task_group.start_soon(self.configuration.changed)
+        elif self._can_pull():
+            self._task_group.start_soon(self._pull_again)
+
+    async def _pull_again(self) -> None:
+        await self.configuration.pull()
+        await self.configuration.changed()
+
+    # the voice of the configuration
+
+    async def pull_settings(self) -> Any:
+        """As `ClientVoice.pull_settings`, by `workspace/configuration`."""
+        assert self._endpoint is not None
+        try:
+            answer = await self._endpoint.ask("workspace/configuration", {"items": [{"section": "ollm"}]})
+        except RpcError:
+            return None
+        return answer[0] if isinstance(answer, list) and answer else None
+
+    async def ask_approval(self, request: RoutingRequest) -> bool:
+        """As `ClientVoice.ask_approval`, by `window/showMessageRequest`."""
+        if not self._can_ask or self._endpoint is None:
+            return False
+        params = {
+            "type": _MESSAGE_TYPES["warning"],
+            "message": f"{request.question} Allow it? It is written in {request.source}.",
+            "actions": [{"title": ALLOW}, {"title": IGNORE}],
+        }
+        try:
+            answer = await self._endpoint.ask("window/showMessageRequest", params)
+        except RpcError:
+            return False
+        return isinstance(answer, dict) and answer.get("title") == ALLOW
+
+    def show_problem(self, problem: ConfigProblem) -> None:
+        """As `ClientVoice.show_problem`, by `window/showMessage`."""
+        if self._endpoint:
+            message = f"{problem} {problem.hint}".strip()
+            self._endpoint.notify(
+                "window/showMessage", {"type": _MESSAGE_TYPES[problem.severity], "message": message}
+            )
+
+    def settings_changed(self, settings: Settings) -> None:
+        """As `ClientVoice.settings_changed`."""
+        if self._endpoint:
+            problems = [
+                convert.from_problem(problem).model_dump(by_alias=True, exclude_none=True)
+                for problem in settings.problems
+            ]
+            self._endpoint.notify("ollm/config/didChange", {"problems": problems})
+
+
+def _initialization_options(params: Any) -> InitializationOptions:
+    raw = params.get("initializationOptions") if isinstance(params, dict) else None
+    try:
+        return InitializationOptions.model_validate(raw if isinstance(raw, dict) else {})
+    except ValidationError as error:
+        raise convert.invalid_params("initialize", error) from None
+
+
+def _folder_of(uri: str | None) -> Path | None:
+    """The folder of a file URI; other schemes have no folder that could be read."""
+    if not uri:
+        return None
+    parts = urlsplit(uri)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        return None
+    return Path(url2pathname(parts.path))

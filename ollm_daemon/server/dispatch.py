@@ -1,0 +1,44 @@
+"""METHODS × handlers: raw params in, validated call, JSON text out.
+
+The one place where a named failure becomes an error response. A method without a handler, or a handler
+without a row in METHODS, fails here at import.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from ollm_daemon.errors import OllmError
+from ollm_daemon.protocol.methods import METHODS
+from ollm_daemon.server import convert
+from ollm_daemon.server.endpoint import INVALID_PARAMS, Handler, RpcError
+from ollm_daemon.server.handlers import HANDLERS, Context
+
+_REQUESTS = {name for name, method in METHODS.items() if method.sender == "client" and method.result}
+if _REQUESTS != set(HANDLERS):
+    raise ImportError(f"methods and handlers differ: {sorted(_REQUESTS ^ set(HANDLERS))}")
+
+
+def bind(context: Context, method: str) -> Handler | None:
+    """The handler of a method for one connection, or `None` for a method that is not ours."""
+    function = HANDLERS.get(method)
+    if function is None:
+        return None
+    params_type = METHODS[method].params
+
+    async def call(params: Any) -> bytes:
+        if isinstance(params, list):
+            raise RpcError(INVALID_PARAMS, f"Invalid params of {method}: an object is expected.")
+        try:
+            validated = params_type.model_validate(params if params is not None else {})
+        except ValidationError as error:
+            raise convert.invalid_params(method, error) from None
+        try:
+            result = await function(context, validated)
+        except OllmError as error:
+            raise convert.to_rpc_error(error) from error
+        return result.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+    return call

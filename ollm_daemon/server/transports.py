@@ -1,0 +1,249 @@
+"""Standard streams and sockets: from a byte stream to a `Connection` and back.
+
+Invariant: reading never waits for writing; on standard streams descriptor 1 carries frames alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from anyio.abc import TaskGroup
+
+from ollm_daemon.errors import ConfigError
+from ollm_daemon.server.connection import Connection, Host
+from ollm_daemon.server.outbox import HIGH_WATER, Outbox, WriteTransport
+from ollm_daemon.server.platforms import ThreadWriter, is_pipe, read_in_thread, write_private_file
+
+MAX_CONNECTIONS = 16
+HANDSHAKE_SECONDS = 5.0
+HALF_MESSAGE_SECONDS = 60.0
+READ_BUFFER = 64 << 10
+TOKEN_BYTES = 32
+
+
+class _Writing(asyncio.BaseProtocol):
+    """Tells an outbox what its transport tells."""
+
+    def __init__(self, outbox: Outbox, on_lost: Callable[[], None]) -> None:
+        self._outbox = outbox
+        self._on_lost = on_lost
+
+    def pause_writing(self) -> None:
+        self._outbox.pause()
+
+    def resume_writing(self) -> None:
+        self._outbox.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._outbox.lost()
+        self._on_lost()
+
+
+class _Reading(asyncio.Protocol):
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def data_received(self, data: bytes) -> None:
+        self._connection.receive(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.end()
+
+
+async def serve_stdio(host: Host, frames_in: BinaryIO, frames_out: BinaryIO) -> int:
+    """Serve one client on two descriptors and give the process's exit code."""
+    loop = asyncio.get_running_loop()
+    outbox = Outbox()
+    connection = Connection(host, outbox)
+    writing = _Writing(outbox, connection.end)
+    if is_pipe(frames_out):
+        transport, _ = await loop.connect_write_pipe(lambda: writing, frames_out)
+        transport.set_write_buffer_limits(HIGH_WATER)
+        outbox.attach(cast(WriteTransport, transport))
+    else:
+        outbox.attach(ThreadWriter(frames_out, writing))
+    reading = None
+    if is_pipe(frames_in):
+        reading, _ = await loop.connect_read_pipe(lambda: _Reading(connection), frames_in)
+    else:
+        read_in_thread(frames_in, connection.receive, connection.end)
+    try:
+        await connection.run()
+    finally:
+        if reading:
+            reading.close()
+    return connection.exit_code
+
+
+class _Socket(asyncio.BufferedProtocol):
+    """One accepted socket."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._buffer = bytearray(READ_BUFFER)
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+        self._connection: Connection | None = None
+        self._outbox: Outbox | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if not self._listener.has_room:
+            self._transport.abort()
+            return
+        self._transport.set_write_buffer_limits(HIGH_WATER)
+        self._outbox = Outbox()
+        self._outbox.attach(cast(WriteTransport, self._transport))
+        self._connection = self._listener.accept(self._outbox)
+        self._watch(HANDSHAKE_SECONDS, lambda connection: connection.authenticated)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        connection.receive(bytes(memoryview(self._buffer)[:nbytes]))
+        if connection.authenticated:
+            if connection.in_message:
+                self._watch(HALF_MESSAGE_SECONDS, lambda connection: not connection.in_message)
+            elif self._timer:
+                self._timer.cancel()
+                self._timer = None
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        if self._outbox:
+            self._outbox.pause()
+
+    def resume_writing(self) -> None:
+        if self._outbox:
+            self._outbox.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer:
+            self._timer.cancel()
+        if self._outbox and self._connection:
+            self._outbox.lost()
+            self._connection.end()
+
+    def _watch(self, seconds: float, satisfied: Callable[[Connection], bool]) -> None:
+        """Close the socket if the condition does not hold after a while."""
+        if self._timer is not None and self._connection and self._connection.authenticated:
+            return
+
+        def look() -> None:
+            self._timer = None
+            if self._connection and not satisfied(self._connection):
+                self._connection.end()
+                if self._transport:
+                    self._transport.abort()
+
+        if self._timer:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, look)
+
+
+class Listener:
+    """Accepts clients on a socket; each is a connection of its own under one task group."""
+
+    def __init__(self, host: Host, task_group: TaskGroup, token: str) -> None:
+        self._host = host
+        self._task_group = task_group
+        self._token = token
+        self._connections: set[Connection] = set()
+        self._failures: list[float] = []
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more client is accepted."""
+        return len(self._connections) < MAX_CONNECTIONS
+
+    def accept(self, outbox: Outbox) -> Connection:
+        """A connection for one more client."""
+        connection = Connection(self._host, outbox, token=self._token)
+        self._connections.add(connection)
+        self._task_group.start_soon(self._serve, connection)
+        return connection
+
+    async def _serve(self, connection: Connection) -> None:
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+
+
+def parse_listen_address(text: str, *, any_address: bool) -> tuple[str, int]:
+    """`[HOST:]PORT`; the host is numeric, and loopback unless `any_address`.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    host, colon, port = text.rpartition(":")
+    host = host.strip("[]") if colon else "127.0.0.1"
+    try:
+        address = ipaddress.ip_address(host)
+        number = int(port)
+    except ValueError:
+        raise ConfigError(
+            f"`--tcp {text}` is not an address to listen on.",
+            hint="Give a port, or 127.0.0.1:PORT; the host must be numeric. Port 0 picks a free one.",
+        ) from None
+    if not address.is_loopback and not any_address:
+        raise ConfigError(
+            f"`--tcp {text}` would let other machines in.",
+            hint="Listen on 127.0.0.1, or add --allow-remote if that is what you want.",
+        )
+    if not 0 <= number <= 65535:
+        raise ConfigError(f"`--tcp {text}`: a port is a number from 0 to 65535.")
+    return host, number
+
+
+def token_path(folder: Path, port: int) -> Path:
+    """Where the daemon that listens on `port` keeps its token."""
+    return folder / f"daemon-{port}.json"
+
+
+@asynccontextmanager
+async def open_listener(
+    host: Host, task_group: TaskGroup, address: tuple[str, int], folder: Path
+) -> AsyncIterator[tuple[str, int, Path]]:
+    """Listen for the length of the block; gives address, port and the file that holds the token.
+
+    Raises:
+        ConfigError: The port is taken, or the token cannot be kept private.
+    """
+    loop = asyncio.get_running_loop()
+    token = secrets.token_hex(TOKEN_BYTES)
+    listener = Listener(host, task_group, token)
+    try:
+        server = await loop.create_server(lambda: _Socket(listener), *address)
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot listen on {address[0]}:{address[1]}: {(error.strerror or str(error)).lower()}.",
+            hint="Choose another port; 0 picks a free one.",
+        ) from error
+    bound, port = server.sockets[0].getsockname()[:2]
+    path = token_path(folder, port)
+    content = json.dumps({"host": bound, "port": port, "pid": os.getpid(), "token": token})
+    try:
+        write_private_file(path, content)
+    except OSError as error:
+        server.close()
+        raise ConfigError(f"The token cannot be kept private: {error}.") from error
+    try:
+        yield bound, port, path
+    finally:
+        server.close()
+        path.unlink(missing_ok=True)
