@@ -15,7 +15,8 @@ EXIT_CONFIG = 78
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the daemon; gives 0 after `shutdown` and `exit`, 1 when the client left without, 78 when it
-    cannot start as asked."""
+    cannot start as asked.
+    """
     flags = _parser().parse_args(argv)
     frames = None
     if flags.tcp is None:
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         address = parse_listen_address(flags.tcp, any_address=flags.allow_remote)
         return asyncio.run(_run(Daemon(read_environment()).run_tcp, address))
     except OllmError as error:
-        print(f"ollm-daemon: {error} {error.hint}".rstrip(), file=sys.stderr)
+        sys.stderr.write(f"ollm-daemon: {error} {error.hint}".rstrip() + "\n")
         return EXIT_CONFIG
 
 
@@ -50,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Local and self-hosted language models inside any editor, over JSON-RPC.",
     )
     transport = parser.add_mutually_exclusive_group()
-    transport.add_argument("--stdio", action="store_true", help="serve one client on standard streams (default)")
+    transport.add_argument(
+        "--stdio", action="store_true", help="serve one client on standard streams (default)"
+    )
     transport.add_argument(
         "--tcp", metavar="[HOST:]PORT", help="serve clients on a loopback port; 0 picks a free one"
     )

@@ -169,7 +169,8 @@ class Daemon:
 
     async def default_provider(self, resolved: Resolved) -> tuple[ProviderAdapter, str | None]:
         """Ollama when it is up; else the embedded model when no server is up at all; else an error
-        that names what is."""
+        that names what is.
+        """
         registry, settings = resolved.registry, resolved.settings
         ollama = registry.resolve(settings.provider)
         if await is_listening(settings.providers[ollama.name].base_url):
@@ -238,14 +239,17 @@ class Daemon:
 
 async def _end_on_signal(task_group: TaskGroup) -> None:
     names = ("SIGTERM", "SIGINT", "SIGHUP")
-    with anyio.open_signal_receiver(*(getattr(signal, name) for name in names if hasattr(signal, name))) as received:
+    with anyio.open_signal_receiver(
+        *(getattr(signal, name) for name in names if hasattr(signal, name))
+    ) as received:
         async for _ in received:
             task_group.cancel_scope.cancel()
 
 
 def default_layer() -> Layer:
     """What holds when nobody says otherwise: every backend under its own name at its default address,
-    and the seed's three built-in providers."""
+    and the seed's three built-in providers.
+    """
     providers: dict[str, dict[str, Any]] = {}
     for name, backend in BACKENDS.items():
         kind = _OWN_KINDS.get(name, "openai-compatible")

@@ -30,7 +30,7 @@ class ErrorKind(StrEnum):
     PROXY = "proxy"
     REDIRECT = "redirect"
     TIMEOUT_CONNECT = "timeout_connect"
-    TIMEOUT_FIRST_TOKEN = "timeout_first_token"
+    TIMEOUT_FIRST_TOKEN = "timeout_first_token"  # noqa: S105
     TIMEOUT_IDLE = "timeout_idle"
     TIMEOUT_TOTAL = "timeout_total"
     AUTH = "auth"

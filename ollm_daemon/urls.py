@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _ODD = re.compile(r"[\x00-\x20\x7f\\@?#]")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
-_BIND_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_BIND_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what a server binds, made dialable
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,7 +245,9 @@ async def open_daemon(
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        async with _running(Daemon(process.stdout, process.stdin, on_notification), options, folder) as daemon:
+        async with _running(
+            Daemon(process.stdout, process.stdin, on_notification), options, folder
+        ) as daemon:
             yield daemon
     finally:
         try:

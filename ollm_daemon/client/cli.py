@@ -142,9 +142,7 @@ def _open(flags: argparse.Namespace, screen: Screen) -> AbstractAsyncContextMana
     if flags.connect is None:
         return open_daemon(options=options, folder=folder, on_notification=on_notification)
     host, port, token = _find_token(flags.connect)
-    return connect_daemon(
-        host, port, token, options=options, folder=folder, on_notification=on_notification
-    )
+    return connect_daemon(host, port, token, options=options, folder=folder, on_notification=on_notification)
 
 
 def _find_token(address: str) -> tuple[str, int, str]:
@@ -201,9 +199,13 @@ async def _check_configuration(daemon: Daemon, screen: Screen) -> None:
     if errors:
         screen.forget_notes()
         first = errors[0]
-        place = f"{first.source}:{first.line}: " if first.line else f"{first.source}: " if first.source else ""
+        place = (
+            f"{first.source}:{first.line}: " if first.line else f"{first.source}: " if first.source else ""
+        )
         raise DaemonError(
-            -32803, f"{place}{first.message}", {"kind": "config", "hint": first.hint or "Correct it and try again."}
+            -32803,
+            f"{place}{first.message}",
+            {"kind": "config", "hint": first.hint or "Correct it and try again."},
         )
 
 
@@ -303,7 +305,9 @@ async def _config(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> 
             for setting in result.settings
             if flags.all or setting.origin.layer != "default"
         ]
-        screen.write(table(["SETTING", "VALUE", "FROM"], rows) if rows else "Nothing is configured; see --all.")
+        screen.write(
+            table(["SETTING", "VALUE", "FROM"], rows) if rows else "Nothing is configured; see --all."
+        )
         for problem in result.problems:
             place = f"{problem.source}:{problem.line}: " if problem.line else ""
             screen.note(f"{place}{problem.message} {problem.hint or ''}".strip(), warning=True)
@@ -321,7 +325,9 @@ async def _trust(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> i
                 screen.write(f"  {key}: {value}")
         if not flags.yes:
             if not sys.stdin.isatty():
-                raise UsageError("Nobody can be asked here; run it in a terminal or with --yes.", NO_PERMISSION)
+                raise UsageError(
+                    "Nobody can be asked here; run it in a terminal or with --yes.", NO_PERMISSION
+                )
             answer = await asyncio.to_thread(input, "Allow it? [y/N] ")
             if answer.strip().lower() not in ("y", "yes"):
                 continue

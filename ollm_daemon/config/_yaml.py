@@ -89,7 +89,7 @@ class _Builder:
         if depth > MAX_DEPTH:
             raise YamlError(f"nested deeper than {MAX_DEPTH} levels", line)
         if isinstance(event, yaml.AliasEvent):
-            node = self._anchors.get(event.anchor)
+            node = self._anchors.get(event.anchor or "")
             if node is None:
                 raise YamlError(f"unknown alias *{event.anchor}", line)
             self._count(node.size, line)

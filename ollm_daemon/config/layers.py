@@ -56,9 +56,7 @@ class Layer:
         return Origin(self.name, self.source, self.lines.get(key))
 
 
-def make_layer(
-    name: str, data: Any, *, source: str = "", lines: Mapping[str, int] | None = None
-) -> Layer:
+def make_layer(name: str, data: Any, *, source: str = "", lines: Mapping[str, int] | None = None) -> Layer:
     """Check `data` and make a layer of it; a layer with an error keeps no values."""
     lines = lines or {}
 

@@ -64,7 +64,9 @@ class TimeoutOptions(OptionsModel):
         None, description="Until the first text; covers loading the model and reading the prompt."
     )
     idle: Seconds | None = Field(None, description="Without a single byte in the middle of an answer.")
-    stall: Seconds | None = Field(None, description="Without text in the middle of an answer, though bytes flow.")
+    stall: Seconds | None = Field(
+        None, description="Without text in the middle of an answer, though bytes flow."
+    )
     total: Seconds | None = Field(None, description="For the whole answer.")
 
 
@@ -91,7 +93,8 @@ class ProviderOptions(OptionsModel):
     timeouts: TimeoutOptions | None = Field(None, description="Limits of one exchange.")
     selectable: bool | None = Field(
         None,
-        description="Whether a workspace may choose this provider by name. Loopback servers are; others need true.",
+        description="Whether a workspace may choose this provider by name. One on this machine may be chosen; "
+        "others need true.",
     )
     model_path: str | None = Field(None, description="GGUF file of the embedded provider.")
 
@@ -135,8 +138,9 @@ class GenerationOptionsModel(OptionsModel):
     frequency_penalty: float | None = Field(None, ge=-2, le=2, description="OpenAI's frequency penalty.")
     extra_body: dict[str, Any] | None = Field(
         None,
-        description="Sent to the server as it is. vLLM's guided_json, guided_regex, guided_choice, guided_grammar, "
-        "min_tokens, best_of, use_beam_search and skip_special_tokens are translated for the server's version.",
+        description="Sent to the server as it is. vLLM's guided_json, guided_regex, guided_choice, "
+        "guided_grammar, min_tokens, best_of, use_beam_search and skip_special_tokens are translated for the "
+        "server's version.",
     )
 
 

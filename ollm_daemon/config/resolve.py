@@ -66,7 +66,7 @@ class _Said:
     layer: Layer
 
 
-def resolve(layers: Iterable[Layer], outside: Outside = Outside()) -> Settings:  # noqa: B008 - frozen
+def resolve(layers: Iterable[Layer], outside: Outside = Outside()) -> Settings:
     """Settings from `layers`, in any order; see `layers.ORDER` for who wins."""
     resolver = _Resolver(outside)
     for layer in sorted(layers, key=lambda layer: ORDER.index(layer.name)):
@@ -230,7 +230,9 @@ class _Resolver:
             text, problem = self._outside.read_secret(str(said.value))
             if text is None:
                 self._problems.append(
-                    ConfigProblem("error", f"`providers.{name}.apiKeyFile`: {problem}", source=said.layer.source)
+                    ConfigProblem(
+                        "error", f"`providers.{name}.apiKeyFile`: {problem}", source=said.layer.source
+                    )
                 )
             else:
                 secret = SecretStr(text)
@@ -283,7 +285,9 @@ class _Resolver:
         if base_url.is_link_local:
             warnings.append((f"`{name}` is at a link-local address, {base_url}.", ""))
         if self._value(f"providers.{name}.verifyTls") is False:
-            warnings.append((f"the certificate of `{name}` is not checked.", "Name its authority in `caFile`."))
+            warnings.append(
+                (f"the certificate of `{name}` is not checked.", "Name its authority in `caFile`.")
+            )
         for message, hint in warnings:
             self._problems.append(ConfigProblem("warning", message, hint, f"providers.{name}"))
 

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.request import proxy_bypass_environment
+from urllib import request as urllib_request
 
 from ollm_daemon.config._yaml import YamlError, parse_yaml
 from ollm_daemon.config.layers import Layer, make_layer
@@ -122,7 +122,9 @@ def environment_proxy(url: BaseUrl, environment: Environment) -> str | None:
         for name, value in sorted(environment.items(), key=lambda item: item[0].islower())
         if name.lower().endswith("_proxy") and value
     }
-    if proxy_bypass_environment(url.host, {"no": proxies.get("no", "")}):
+    if urllib_request.proxy_bypass_environment(  # type: ignore[attr-defined]
+        url.host, {"no": proxies.get("no", "")}
+    ):
         return None
     return proxies.get(url.scheme) or proxies.get("all")
 
@@ -224,7 +226,8 @@ def _expand(
     data: Any, environment: Environment | None, source: str, lines: Mapping[str, int]
 ) -> tuple[Any, list[ConfigProblem]]:
     """Fill in `${VARIABLE}` in the listed fields of each provider; anywhere in an untrusted file it
-    is an error."""
+    is an error.
+    """
     problems: list[ConfigProblem] = []
 
     def problem(path: str, message: str) -> None:
@@ -266,4 +269,3 @@ def _fill_in(text: str, environment: Environment, path: str, problem: Any) -> st
         return ""
 
     return _VARIABLE.sub(replace, text)
-

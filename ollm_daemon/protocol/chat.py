@@ -115,16 +115,21 @@ class GenerationOptions(WireModel):
 
 class VllmExtraOptions(WireModel):
     """Keys of `extraBody` that the vLLM provider translates for the server's version. They keep the
-    names vLLM gave them."""
+    names vLLM gave them.
+    """
 
-    guided_json: dict[str, Any] | None = Field(None, alias="guided_json", description="JSON Schema constraint.")
+    guided_json: dict[str, Any] | None = Field(
+        None, alias="guided_json", description="JSON Schema constraint."
+    )
     guided_regex: str | None = Field(None, alias="guided_regex", description="Pattern constraint.")
     guided_choice: list[str] | None = Field(None, alias="guided_choice", description="Choice constraint.")
     guided_grammar: str | None = Field(None, alias="guided_grammar", description="Grammar constraint.")
     min_tokens: int | None = Field(None, alias="min_tokens", ge=0, description="Least tokens to generate.")
     presence_penalty: float | None = Field(None, alias="presence_penalty")
     frequency_penalty: float | None = Field(None, alias="frequency_penalty")
-    best_of: int | None = Field(None, alias="best_of", ge=1, description="Refused where vLLM would ignore it.")
+    best_of: int | None = Field(
+        None, alias="best_of", ge=1, description="Refused where vLLM would ignore it."
+    )
     use_beam_search: bool | None = Field(None, alias="use_beam_search", description="Not while streaming.")
     skip_special_tokens: bool | None = Field(None, alias="skip_special_tokens")
 

@@ -11,25 +11,31 @@ import json
 import os
 import sys
 import threading
+from io import RawIOBase
 
 
 def main() -> None:
     """Serve until standard input ends."""
-    stdin = os.fdopen(os.dup(0), "rb", buffering=0)
+    stdin: RawIOBase = os.fdopen(os.dup(0), "rb", buffering=0)
     order = json.loads(stdin.readline())
     threading.Thread(target=_exit_with, args=(stdin,), daemon=True).start()
     try:
         address = _serve(order)
-    except Exception as error:
-        print("FAILED", " ".join(str(error).split()), flush=True)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the daemon is told
+        _tell(f"FAILED {' '.join(str(error).split())}")
         os._exit(1)
-    print("LISTENING", address, flush=True)
+    _tell(f"LISTENING {address}")
     threading.Event().wait()
 
 
-def _exit_with(stdin: object) -> None:
+def _tell(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _exit_with(stdin: RawIOBase) -> None:
     """End the process when the daemon closes its end or dies."""
-    while stdin.read(4096):  # type: ignore[attr-defined]
+    while stdin.read(4096):
         pass
     os._exit(0)
 
@@ -53,12 +59,13 @@ def _serve(order: dict[str, str]) -> str:
     params.offline = True
     params.warmup = False
     params.verbosity = -1
-    _server.append(xllamacpp.Server(params))
-    return str(_server[0].listening_address)
+    server = xllamacpp.Server(params)
+    _kept_alive.append(server)
+    return str(server.listening_address)
 
 
-_server: list[object] = []
-"""Keeps the server object, and with it its threads, alive."""
+_kept_alive: list[object] = []
+"""The server's threads end with its object."""
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -194,7 +194,8 @@ class UpstreamClient:
     @contextlib.asynccontextmanager
     async def _open_client(self) -> AsyncIterator[httpx.AsyncClient]:
         """The provider's client; behind a proxy one client per request, as httpx's own pool loses
-        slots when requests are cancelled."""
+        slots when requests are cancelled.
+        """
         if self.settings.proxy is None:
             if self._client is None:
                 self._client = self._new_client(self._transport)
@@ -275,6 +276,7 @@ class UpstreamClient:
 
     def _hint(self, kind: ErrorKind) -> str:
         name = self.settings.name
+        address = f"`providers.{name}.baseUrl`"
         key_place = f"`providers.{name}.apiKey` in the user configuration or {self._backend.key_variable}"
         credentials = self.settings.credentials
         has_key = credentials is not None and credentials.origin == self.base_url.origin
@@ -288,14 +290,14 @@ class UpstreamClient:
         wrong = f"Correct the key in {key_place}."
         return {
             ErrorKind.UNREACHABLE: f"Is the server running? {self._backend.start}",
-            ErrorKind.DNS: f"Check the host name in `providers.{name}.baseUrl`.",
+            ErrorKind.DNS: f"Check the host name in {address}.",
             ErrorKind.AUTH: wrong if has_key else missing,
             ErrorKind.FORBIDDEN: wrong if has_key else missing,
-            ErrorKind.PROTOCOL: f"Check `providers.{name}.baseUrl`: is another program listening there?",
-            ErrorKind.REDIRECT: f"Redirects are not followed; put the final address in `providers.{name}.baseUrl`.",
+            ErrorKind.PROTOCOL: f"Check {address}: is another program listening there?",
+            ErrorKind.REDIRECT: f"Redirects are not followed; put the final address in {address}.",
             ErrorKind.NOT_FOUND: self._backend.get_model,
             ErrorKind.CONTEXT_LENGTH: "Shorten the prompt, or start the model with a larger context window.",
-            ErrorKind.TLS: "Check the scheme of the address, or name the server's certificate authority in `caFile`.",
+            ErrorKind.TLS: f"Check the scheme in {address}, or name the certificate authority in `caFile`.",
             ErrorKind.RATE_LIMITED: "Wait a moment and try again.",
             ErrorKind.OVERLOADED: "The server is busy; try again.",
         }.get(kind, "")

@@ -336,4 +336,3 @@ def _decode_timings(timings: Any) -> Timings | None:
     if not isinstance(timings, dict):
         return None
     return Timings(prompt_ms=timings.get("prompt_ms"), generation_ms=timings.get("predicted_ms"))
-

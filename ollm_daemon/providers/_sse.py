@@ -66,9 +66,7 @@ class SseDecoder:
         retry_ms: The last reconnection time the server asked for, milliseconds.
     """
 
-    def __init__(
-        self, *, extras: bool = False, max_line: int = MAX_LINE, max_event: int = MAX_EVENT
-    ) -> None:
+    def __init__(self, *, extras: bool = False, max_line: int = MAX_LINE, max_event: int = MAX_EVENT) -> None:
         self.retry_ms: int | None = None
         self._extras = extras
         self._max_line = max_line
@@ -175,7 +173,7 @@ class SseDecoder:
         if len(line) > self._max_line:
             return line_too_long(self._max_line)
         return BrokenAnswerError(
-            f"The server sent an event of more than {self._max_event >> 20} MiB, the largest that is accepted.",
+            f"The server sent an event of more than {self._max_event >> 20} MiB, the most that is accepted.",
             kind=ErrorKind.LIMIT,
         )
 

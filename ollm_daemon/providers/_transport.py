@@ -49,6 +49,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._idle_timer: asyncio.TimerHandle | None = None
         self._on_complete: Callable[[_Connection], None] | None = None
         self.closed = False
+        self.complete = False
+        self.error: Exception | None = None
         self.begin()
 
     def begin(self) -> None:
@@ -60,7 +62,7 @@ class _Connection(asyncio.BufferedProtocol):
         self.complete = False
         self.keep_alive = False
         self.received = 0
-        self.error: Exception | None = None
+        self.error = None
         self._parts: list[bytes] = []
         self._waiting_bytes = 0
         self._paused = False
@@ -68,7 +70,7 @@ class _Connection(asyncio.BufferedProtocol):
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def get_buffer(self, sizehint: int) -> bytearray:
         return self._buffer
@@ -223,9 +225,7 @@ class _Connection(asyncio.BufferedProtocol):
 class _Body(httpx.AsyncByteStream):
     """The body of one answer; closing it decides what becomes of the connection."""
 
-    def __init__(
-        self, connection: _Connection, limit: float | None, release: Callable[[bool], None]
-    ) -> None:
+    def __init__(self, connection: _Connection, limit: float | None, release: Callable[[bool], None]) -> None:
         self._connection = connection
         self._limit = limit
         self._release: Callable[[bool], None] | None = release

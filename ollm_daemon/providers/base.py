@@ -106,7 +106,7 @@ class EventBatch:
     def __init__(self) -> None:
         self.events: list[ProviderEvent] = []
         self._texts: list[str] = []
-        self._kind: type[TextDelta] | type[ThinkingDelta] = TextDelta
+        self._kind: type[TextDelta | ThinkingDelta] = TextDelta
 
     def text(self, text: str) -> None:
         """Add a piece of the answer."""
@@ -130,7 +130,7 @@ class EventBatch:
         self._flush(self._kind)
         return self.events
 
-    def _flush(self, next_kind: type[TextDelta] | type[ThinkingDelta]) -> None:
+    def _flush(self, next_kind: type[TextDelta | ThinkingDelta]) -> None:
         if self._texts:
             self.events.append(self._kind("".join(self._texts)))
             self._texts = []
@@ -151,9 +151,7 @@ class StreamDecoder(Protocol):
         """The last events and the `Finished`; raises when there was no end mark."""
 
 
-async def decode_stream(
-    stream: UpstreamStream, decoder: StreamDecoder
-) -> AsyncIterator[list[ProviderEvent]]:
+async def decode_stream(stream: UpstreamStream, decoder: StreamDecoder) -> AsyncIterator[list[ProviderEvent]]:
     """The events of an answer, one batch per read from the socket."""
     async for data in stream.read():
         events = decoder.feed(data)

@@ -63,9 +63,7 @@ class EmbeddedProvider(OpenAICompatibleProvider):
         return self._open_embedded(request)
 
     @asynccontextmanager
-    async def _open_embedded(
-        self, request: ChatRequest
-    ) -> AsyncIterator[AsyncIterator[list[ProviderEvent]]]:
+    async def _open_embedded(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[list[ProviderEvent]]]:
         await self._ensure_running()
         async with super()._open_chat(replace(request, model=self._server.model_name)) as events:
             yield events
@@ -73,7 +71,9 @@ class EmbeddedProvider(OpenAICompatibleProvider):
     async def list_models(self) -> list[ModelInfo]:
         """The one model file; does not start the child."""
         path = self._server.model_path
-        return [ModelInfo(self._server.model_name, size_bytes=path.stat().st_size, loaded=self._server.running)]
+        return [
+            ModelInfo(self._server.model_name, size_bytes=path.stat().st_size, loaded=self._server.running)
+        ]
 
     async def is_loading(self, model: str) -> bool:
         """Whether the child has yet to start."""

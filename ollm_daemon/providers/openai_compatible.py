@@ -15,7 +15,8 @@ from ollm_daemon.providers.base import Capabilities, ChatStream, decode_stream
 
 class OpenAICompatibleProvider:
     """LM Studio, LocalAI, text-generation-webui, KoboldCpp, llama.cpp, Aphrodite, TabbyAPI, FastChat
-    and whatever else answers `POST /v1/chat/completions`."""
+    and whatever else answers `POST /v1/chat/completions`.
+    """
 
     streaming_format: Literal["ndjson", "sse"] = "sse"
 

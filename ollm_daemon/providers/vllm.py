@@ -54,7 +54,7 @@ class VllmProvider(OpenAICompatibleProvider):
 
     @property
     def capabilities(self) -> Capabilities:
-        """vLLM applies every kind of constraint."""
+        """VLLM applies every kind of constraint."""
         formats = frozenset({"text", "json", *_STRUCTURED_KEY})
         return replace(super().capabilities, response_formats=formats)
 

@@ -190,8 +190,5 @@ def keep_good(known: Layer | None, fresh: Layer) -> Layer:
 
 def alias_problems(registry: ProviderRegistry, settings: Settings) -> list[ConfigProblem]:
     """Register the users' aliases; what cannot be registered is a problem."""
-    problems = []
-    for error in registry.register_aliases(settings.aliases):
-        problems.append(ConfigProblem("warning", str(error), error.hint, "aliases"))
-    return problems
-
+    errors = registry.register_aliases(settings.aliases)
+    return [ConfigProblem("warning", str(error), error.hint, "aliases") for error in errors]

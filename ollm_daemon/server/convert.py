@@ -14,15 +14,15 @@ from ollm_daemon.protocol import chat, state
 from ollm_daemon.server.endpoint import INVALID_PARAMS, REQUEST_FAILED, RpcError
 
 
-def to_chat_request(params: chat.ChatParams, model: str, defaults: domain.GenerationOptions) -> domain.ChatRequest:
+def to_chat_request(
+    params: chat.ChatParams, model: str, defaults: domain.GenerationOptions
+) -> domain.ChatRequest:
     """A chat request; options of the request stand above the settings' defaults."""
     return domain.ChatRequest(
         model=model,
         messages=tuple(_to_message(message) for message in params.messages),
         options=_to_options(params.options, defaults),
-        tools=tuple(
-            domain.Tool(tool.name, tool.description, tool.parameters) for tool in params.tools or ()
-        ),
+        tools=tuple(domain.Tool(tool.name, tool.description, tool.parameters) for tool in params.tools or ()),
         tool_choice=params.tool_choice,
         response_format=_to_format(params.response_format),
         stream=params.stream_token is not None or not _searches_beams(params.options),
@@ -44,9 +44,7 @@ def _to_message(message: chat.Message) -> domain.Message:
             else domain.ImagePart(part.media_type, part.data)
             for part in message.content
         )
-    calls = tuple(
-        domain.ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls or ()
-    )
+    calls = tuple(domain.ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls or ())
     return domain.Message(message.role, content, calls, message.tool_call_id)
 
 

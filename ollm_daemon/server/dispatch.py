@@ -17,7 +17,7 @@ from ollm_daemon.server.endpoint import INVALID_PARAMS, Handler, RpcError
 from ollm_daemon.server.handlers import HANDLERS, Context
 
 _REQUESTS = {name for name, method in METHODS.items() if method.sender == "client" and method.result}
-if _REQUESTS != set(HANDLERS):
+if set(HANDLERS) != _REQUESTS:
     raise ImportError(f"methods and handlers differ: {sorted(_REQUESTS ^ set(HANDLERS))}")
 
 

@@ -157,7 +157,7 @@ class Endpoint:
         except RpcError as error:
             self.respond_error(identifier, error.code, str(error), error.data)
             return
-        except Exception:
+        except Exception:  # noqa: BLE001 - a fault costs one request
             self._respond_fault(identifier, method)
             return
         if result is not None:
@@ -197,7 +197,7 @@ class Endpoint:
         except RpcError as error:
             answered = True
             self.respond_error(identifier, error.code, str(error), error.data)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a fault costs one request
             answered = True
             self._respond_fault(identifier, method)
         finally:
@@ -218,7 +218,7 @@ class Endpoint:
     def _receive_notification(self, method: str, params: Any) -> None:
         if method == "$/cancelRequest":
             identifier = params.get("id") if isinstance(params, dict) else None
-            scope = self._running.get(identifier) if _is_id(identifier) else None
+            scope = self._running.get(identifier) if isinstance(identifier, int | str) else None
             if scope:
                 scope.cancel()
         elif self.initialized or method == "exit":
@@ -257,7 +257,7 @@ def _what_is_wrong(message: Any) -> str:
     if not isinstance(message, dict):
         return "a message is an object"
     if message.get("jsonrpc") != "2.0":
-        return "`jsonrpc` is not \"2.0\""
+        return '`jsonrpc` is not "2.0"'
     if "method" in message:
         if not isinstance(message["method"], str):
             return "`method` is not text"

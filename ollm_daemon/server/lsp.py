@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
 from cattrs import Converter
 from lsprotocol import types
@@ -45,6 +45,7 @@ class LspState:
             protocol_cls=_Protocol,
             converter_factory=lambda: converter,
         )
+        self._protocol = cast("_Protocol", self._server.protocol)
 
     def call(self, method: str, params: Any) -> Any:
         """Run one built-in method to its end and give its result as plain data.
@@ -57,10 +58,10 @@ class LspState:
         if params is not None:
             message["params"] = params
         try:
-            structured = self._converter.structure(message, message_type).params
+            structured: Any = self._converter.structure(message, message_type).params
         except Exception as error:
             raise ValueError(f"not what LSP defines for {method}") from error
-        result = self._server.protocol.run_builtin(method, structured)
+        result = self._protocol.run_builtin(method, structured)
         if method == "initialize":
             result.capabilities.experimental = self._experimental
         return self._converter.unstructure(result)
@@ -74,7 +75,8 @@ class LspState:
     def root_uri(self) -> str | None:
         """The first workspace folder, else the root."""
         workspace = self._server.workspace
-        return next(iter(workspace.folders), None) or workspace.root_uri
+        root: str | None = next(iter(workspace.folders), None) or workspace.root_uri
+        return root
 
     @property
     def documents(self) -> dict[str, TextDocument]:
@@ -84,10 +86,10 @@ class LspState:
 
 class _Protocol(LanguageServerProtocol):
     # pygls caches these two with lru_cache on methods, which keeps closed connections alive.
-    def get_message_type(self, method: str) -> Any:
+    def get_message_type(self, method: str) -> Any:  # type: ignore[override]
         return types.METHOD_TO_TYPES.get(method, (None,))[0]
 
-    def get_result_type(self, method: str) -> Any:
+    def get_result_type(self, method: str) -> Any:  # type: ignore[override]
         return types.METHOD_TO_TYPES.get(method, (None, None))[1]
 
     def run_builtin(self, method: str, params: Any) -> Any:
@@ -102,4 +104,5 @@ def make_converter() -> Converter:
     """The converter that all connections share."""
     for name in ("pygls", "cattrs"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    return default_converter()
+    converter: Converter = default_converter()  # type: ignore[no-untyped-call]
+    return converter

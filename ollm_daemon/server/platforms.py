@@ -198,7 +198,7 @@ def write_private_file(path: Path, text: str) -> None:
         status = os.lstat(path.parent)
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
             raise PermissionError(f"{path.parent} is not a folder of yours")
-        os.chmod(path.parent, 0o700)
+        path.parent.chmod(0o700)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()
@@ -211,7 +211,7 @@ def write_private_file(path: Path, text: str) -> None:
 def resident_bytes() -> int | None:
     """Resident memory of this process, where the system tells without a library."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return None

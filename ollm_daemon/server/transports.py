@@ -67,7 +67,7 @@ async def serve_stdio(host: Host, frames_in: BinaryIO, frames_out: BinaryIO) -> 
     if is_pipe(frames_out):
         transport, _ = await loop.connect_write_pipe(lambda: writing, frames_out)
         transport.set_write_buffer_limits(HIGH_WATER)
-        outbox.attach(cast(WriteTransport, transport))
+        outbox.attach(cast("WriteTransport", transport))
     else:
         outbox.attach(ThreadWriter(frames_out, writing))
     reading = None
@@ -95,13 +95,13 @@ class _Socket(asyncio.BufferedProtocol):
         self._outbox: Outbox | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
         if not self._listener.has_room:
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(HIGH_WATER)
         self._outbox = Outbox()
-        self._outbox.attach(cast(WriteTransport, self._transport))
+        self._outbox.attach(cast("WriteTransport", self._transport))
         self._connection = self._listener.accept(self._outbox)
         self._watch(HANDSHAKE_SECONDS, lambda connection: connection.authenticated)
 
