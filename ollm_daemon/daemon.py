@@ -83,26 +83,25 @@ class Daemon:
         code = 1
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(_end_on_signal, task_group)
-            task_group.start_soon(self._watch_files)
+            task_group.start_soon(self.watch_files)
             code = await serve_stdio(self, frames_in, frames_out)
             task_group.cancel_scope.cancel()
-        await self._close()
+        await self.aclose()
         return code
 
     async def run_tcp(self, address: tuple[str, int]) -> int:
         """Serve any number of clients on a socket until a signal comes."""
-        folder = self._run_folder()
-        try:
+        with open_listener(address, self._run_folder()) as listener:
             async with anyio.create_task_group() as task_group:
                 task_group.start_soon(_end_on_signal, task_group)
-                task_group.start_soon(self._watch_files)
-                async with open_listener(self, task_group, address, folder) as (host, port, path):
-                    shown = f"[{host}]" if ":" in host else host
-                    sys.stderr.write(f"ollm-daemon listens on {shown}:{port}; its token is in {path}\n")
-                    sys.stderr.flush()
-                    await anyio.sleep_forever()
-        finally:
-            await self._close()
+                task_group.start_soon(self.watch_files)
+                task_group.start_soon(listener.serve, self)
+                shown = f"[{listener.host}]" if ":" in listener.host else listener.host
+                sys.stderr.write(
+                    f"ollm-daemon listens on {shown}:{listener.port}; its token is in {listener.token_file}\n"
+                )
+                sys.stderr.flush()
+            await self.aclose()
         return 0
 
     # what connections ask for
@@ -202,7 +201,7 @@ class Daemon:
 
     # what the process does by itself
 
-    async def _watch_files(self) -> None:
+    async def watch_files(self) -> None:
         """Read configuration files again when they change."""
         while True:
             await anyio.sleep(WATCH_SECONDS)
@@ -230,7 +229,7 @@ class Daemon:
         folder = Path(runtime) / "ollm" if runtime else state_folder(self._environment)
         return folder / "run" if folder else Path.cwd() / ".ollm-run"
 
-    async def _close(self) -> None:
+    async def aclose(self) -> None:
         """Close what connections shared; bounded, as somebody waits for the process to end."""
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             for adapter in list(self._adapters.values()):

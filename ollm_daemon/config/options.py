@@ -93,7 +93,7 @@ class ProviderOptions(OptionsModel):
     timeouts: TimeoutOptions | None = Field(None, description="Limits of one exchange.")
     selectable: bool | None = Field(
         None,
-        description="Whether a workspace may choose this provider by name. One on this machine may be chosen; "
+        description="Whether a workspace may choose this provider by name. One on this machine may be; "
         "others need true.",
     )
     model_path: str | None = Field(None, description="GGUF file of the embedded provider.")

@@ -74,6 +74,7 @@ class ConnectionConfiguration:
         self._folder: Path | None = None
         self._stamp: tuple[int, int, int] | None = None
         self._reload_file = False
+        self._needed = False
         self._resolved: Resolved | None = None
         self._lock = anyio.Lock()
         self._pulled = anyio.Event()
@@ -106,6 +107,7 @@ class ConnectionConfiguration:
     async def current(self) -> Resolved:
         """The settings that count now."""
         await self._pulled.wait()
+        self._needed = True
         async with self._lock:
             if self._resolved is None:
                 await self._resolve()
@@ -115,7 +117,7 @@ class ConnectionConfiguration:
 
     async def changed(self) -> None:
         """Something outside changed: resolve again, if anybody has needed settings yet."""
-        if self._resolved is None:
+        if not self._needed:
             return
         self._resolved = None
         resolved = await self.current()

@@ -161,7 +161,12 @@ class Connection:
                 logger.warning("%s from the client is ignored: %s", method, type(error).__name__)
 
     def _initialize(self, params: Any) -> bytes:
-        options = _initialization_options(params)
+        try:
+            options = _initialization_options(params)
+        except RpcError:
+            if not self.authenticated:
+                self.end()
+            raise
         if not self._check_token(options.token):
             self.end()
             raise RpcError(

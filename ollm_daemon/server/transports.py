@@ -6,15 +6,18 @@ Invariant: reading never waits for writing; on standard streams descriptor 1 car
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import anyio
 from anyio.abc import TaskGroup
 
 from ollm_daemon.errors import ConfigError
@@ -156,14 +159,26 @@ class _Socket(asyncio.BufferedProtocol):
 
 
 class Listener:
-    """Accepts clients on a socket; each is a connection of its own under one task group."""
+    """A socket that is bound and a token that is kept; `serve` lets clients in."""
 
-    def __init__(self, host: Host, task_group: TaskGroup, token: str) -> None:
-        self._host = host
-        self._task_group = task_group
+    def __init__(self, bound: socket.socket, token: str, token_file: Path) -> None:
+        self.host, self.port = bound.getsockname()[:2]
+        self.token_file = token_file
+        self._socket = bound
         self._token = token
         self._connections: set[Connection] = set()
-        self._failures: list[float] = []
+        self._accept: Callable[[Outbox], Connection]
+
+    async def serve(self, host: Host) -> None:
+        """Accept clients until cancelled; each is a connection of its own in one task group."""
+        loop = asyncio.get_running_loop()
+        async with anyio.create_task_group() as task_group:
+            self._accept = functools.partial(self._begin, host, task_group)
+            server = await loop.create_server(lambda: _Socket(self), sock=self._socket)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                server.close()
 
     @property
     def has_room(self) -> bool:
@@ -172,12 +187,15 @@ class Listener:
 
     def accept(self, outbox: Outbox) -> Connection:
         """A connection for one more client."""
-        connection = Connection(self._host, outbox, token=self._token)
+        return self._accept(outbox)
+
+    def _begin(self, host: Host, task_group: TaskGroup, outbox: Outbox) -> Connection:
+        connection = Connection(host, outbox, token=self._token)
         self._connections.add(connection)
-        self._task_group.start_soon(self._serve, connection)
+        task_group.start_soon(self._run, connection)
         return connection
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _run(self, connection: Connection) -> None:
         try:
             await connection.run()
         finally:
@@ -215,35 +233,34 @@ def token_path(folder: Path, port: int) -> Path:
     return folder / f"daemon-{port}.json"
 
 
-@asynccontextmanager
-async def open_listener(
-    host: Host, task_group: TaskGroup, address: tuple[str, int], folder: Path
-) -> AsyncIterator[tuple[str, int, Path]]:
-    """Listen for the length of the block; gives address, port and the file that holds the token.
+@contextmanager
+def open_listener(address: tuple[str, int], folder: Path) -> Iterator[Listener]:
+    """Bind a socket and keep a token for the length of the block.
 
     Raises:
         ConfigError: The port is taken, or the token cannot be kept private.
     """
-    loop = asyncio.get_running_loop()
-    token = secrets.token_hex(TOKEN_BYTES)
-    listener = Listener(host, task_group, token)
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
-        server = await loop.create_server(lambda: _Socket(listener), *address)
+        bound = socket.create_server(address, family=family)
     except OSError as error:
         raise ConfigError(
             f"Cannot listen on {address[0]}:{address[1]}: {(error.strerror or str(error)).lower()}.",
             hint="Choose another port; 0 picks a free one.",
         ) from error
-    bound, port = server.sockets[0].getsockname()[:2]
-    path = token_path(folder, port)
-    content = json.dumps({"host": bound, "port": port, "pid": os.getpid(), "token": token})
-    try:
-        write_private_file(path, content)
-    except OSError as error:
-        server.close()
-        raise ConfigError(f"The token cannot be kept private: {error}.") from error
-    try:
-        yield bound, port, path
-    finally:
-        server.close()
-        path.unlink(missing_ok=True)
+    with bound:
+        token = secrets.token_hex(TOKEN_BYTES)
+        host, port = bound.getsockname()[:2]
+        path = token_path(folder, port)
+        content = json.dumps({"host": host, "port": port, "pid": os.getpid(), "token": token})
+        try:
+            write_private_file(path, content)
+        except OSError as error:
+            raise ConfigError(
+                f"The daemon's token cannot be kept private: {error}.",
+                hint=f"Make {folder} a folder of your own.",
+            ) from error
+        try:
+            yield Listener(bound, token, path)
+        finally:
+            path.unlink(missing_ok=True)
