@@ -123,6 +123,11 @@ class Daemon:
         """As `SharedConfiguration.base_layers`."""
         return self._defaults, self._user_layer, self._environment_layer
 
+    def is_user_file(self, path: Path) -> bool:
+        """As `SharedConfiguration.is_user_file`."""
+        own = user_file_path(self._environment)
+        return own is not None and own.resolve() == path.resolve()
+
     def outside(self, workspace: str) -> Outside:
         """As `SharedConfiguration.outside`."""
         return Outside(

@@ -34,6 +34,8 @@ OK, USAGE, DATA, UNAVAILABLE, SOFTWARE, PROTOCOL, NO_PERMISSION, CONFIG, INTERRU
     78,
     130,
 )
+INVALID_PARAMS = -32602
+REQUEST_FAILED = -32803
 EXIT_CODES: Mapping[str, int] = {
     "config": CONFIG,
     "unsupported": DATA,
@@ -80,17 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         screen.end_line()
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except UsageError as error:
-        screen.fail(str(error), "", {"kind": "config" if error.code == CONFIG else "usage"})
-        return error.code
-    except BaseExceptionGroup as group:
-        return _report(_first(group), screen)
-    except (DaemonError, DaemonGone, OSError) as error:
-        return _report(error, screen)
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - what is not ours is raised again
+        return _report(_first(error), screen)
 
 
 def _first(error: BaseException) -> BaseException:
@@ -100,22 +93,30 @@ def _first(error: BaseException) -> BaseException:
 
 
 def _report(error: BaseException, screen: Screen) -> int:
-    if isinstance(error, UsageError):
-        screen.fail(str(error), "", {"kind": "usage"})
-        return error.code
-    if isinstance(error, DaemonError):
-        data = error.data
-        kind = data.kind if data else "invalid" if error.code == -32602 else "internal"
-        shown = data.model_dump(by_alias=True, exclude_none=True) if data else {"kind": kind}
-        screen.fail(str(error), (data and data.hint) or "", shown)
-        return EXIT_CODES.get(kind, SOFTWARE)
-    if isinstance(error, DaemonGone):
-        screen.fail("The daemon ended before it answered.", "Run with OLLM_LOG=debug for its log.", {})
-        return SOFTWARE
-    if isinstance(error, OSError):
-        screen.fail(f"Cannot reach the daemon: {error.strerror or error}.", "", {"kind": "unreachable"})
-        return UNAVAILABLE
-    raise error
+    """Say what went wrong in one sentence; gives the exit code."""
+    match error:
+        case BrokenPipeError():
+            # Whoever read our output has left; nothing is left to say.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return OK
+        case UsageError():
+            screen.fail(str(error), "", {"kind": "usage"})
+            return error.code
+        case DaemonError():
+            kind = (
+                error.data.kind if error.data else "invalid" if error.code == INVALID_PARAMS else "internal"
+            )
+            shown = error.data.model_dump(by_alias=True, exclude_none=True) if error.data else {"kind": kind}
+            screen.fail(str(error), (error.data and error.data.hint) or "", shown)
+            return EXIT_CODES.get(kind, SOFTWARE)
+        case DaemonGone():
+            screen.fail("The daemon ended before it answered.", "What it printed above says why.", {})
+            return SOFTWARE
+        case OSError():
+            screen.fail(f"Cannot reach the daemon: {error.strerror or error}.", "", {"kind": "unreachable"})
+            return UNAVAILABLE
+        case _:
+            raise error
 
 
 async def _run(flags: argparse.Namespace, screen: Screen) -> int:
@@ -367,6 +368,22 @@ def _size(size: int | None) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
+def _temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ollm",
@@ -381,8 +398,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api-key", help="key of the server; better in a file or the environment")
     parser.add_argument("--api-key-file", metavar="FILE", help="file that holds the key")
     parser.add_argument("--system", help="system message")
-    parser.add_argument("--temperature", type=float, help="randomness; 0 is greedy")
-    parser.add_argument("--max-tokens", type=int, help="most tokens to generate")
+    parser.add_argument("--temperature", type=_temperature, help="randomness; 0 is greedy")
+    parser.add_argument("--max-tokens", type=_count, metavar="N", help="most tokens to generate")
     parser.add_argument("--seed", type=int, help="seed of the sampler")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.add_argument("--connect", metavar="[HOST:]PORT", help="use a daemon that runs with --tcp")

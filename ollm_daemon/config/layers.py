@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -25,6 +26,9 @@ ORDER = (
 """Layers from the weakest to the strongest; a request stands above all of them."""
 UNTRUSTED = frozenset({"workspace file", "editor workspace settings"})
 """Layers that a repository may have written."""
+MAX_PROBLEMS = 20
+"""Problems of one kind that are told about one layer; a file may hold thousands."""
+SHOWN_CHARACTERS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +65,25 @@ def make_layer(name: str, data: Any, *, source: str = "", lines: Mapping[str, in
     lines = lines or {}
 
     def problem(severity: Any, key: str, message: str, hint: str = "") -> ConfigProblem:
-        return ConfigProblem(severity, message, hint, key, source or name, _line_of(lines, key))
+        return ConfigProblem(severity, message, hint, shown_key(key), source or name, _line_of(lines, key))
 
     if data is None:
         return Layer(name, source)
     if not isinstance(data, Mapping):
         return Layer(name, source, problems=(problem("error", "", "settings must be a mapping of keys."),))
     warnings = [
-        problem("warning", key, f"unknown setting `{key}` is ignored.", hint)
-        for key, hint in _unknown_keys(data, Options, "")
+        problem("warning", key, f"unknown setting `{shown_key(key)}` is ignored.", hint)
+        for key, hint in islice(_unknown_keys(data, Options, ""), MAX_PROBLEMS)
     ]
     try:
         options = Options.model_validate(data)
     except ValidationError as error:
         errors = []
-        for item in error.errors(include_input=False, include_url=False, include_context=False):
+        items = error.errors(include_input=False, include_url=False, include_context=False)
+        for item in items[:MAX_PROBLEMS]:
             key = ".".join(str(part) for part in item["loc"])
             message = item["msg"].removeprefix("Value error, ")
-            errors.append(problem("error", key, f"`{key}`: {message[:1].lower()}{message[1:]}."))
+            errors.append(problem("error", key, f"`{shown_key(key)}`: {message[:1].lower()}{message[1:]}."))
         return Layer(name, source, problems=(*errors, *warnings))
     values = dict(_flatten(options, ""))
     return Layer(name, source, values, lines, tuple(warnings))
@@ -139,6 +144,12 @@ def _line_of(lines: Mapping[str, int], key: str) -> int | None:
             return lines[key]
         key = key.rpartition(".")[0]
     return None
+
+
+def shown_key(key: str) -> str:
+    """A key as it may be shown: anybody may have written it, so it is short and all of it is visible."""
+    visible = key if key.isprintable() else key.encode("unicode_escape").decode()
+    return visible if len(visible) <= SHOWN_CHARACTERS else f"{visible[:SHOWN_CHARACTERS]}…"
 
 
 def shown(key: str, value: Any) -> Any:

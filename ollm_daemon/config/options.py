@@ -45,14 +45,32 @@ _RESERVED_HEADERS = frozenset(
     }
 )
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_HEADER_TEXT = re.compile(r"[\t\x20-\x7e]*")
+_KEY = re.compile(r"[\x21-\x7e]+")
+_WORD = re.compile(r"\S{1,64}")
+MAX_NAMES = 200
+"""Providers, and aliases, that one layer may name."""
+
+
+def check_key(key: str) -> None:
+    """Check that a key can be sent in a header.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if not _KEY.fullmatch(key):
+        raise ValueError("a key is printable ASCII without spaces, and not empty")
 
 
 class OptionsModel(BaseModel):
     """Base of all options: camelCase names, and no value ever shown in an error."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=False, extra="ignore", hide_input_in_errors=True
+        alias_generator=to_camel,
+        populate_by_name=False,
+        extra="ignore",
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
 
@@ -98,9 +116,16 @@ class ProviderOptions(OptionsModel):
     )
     model_path: str | None = Field(None, description="GGUF file of the embedded provider.")
 
-    @field_validator("base_url", "proxy")
+    @field_validator("base_url")
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_base_url(value)
+        return value
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_url_or_empty(cls, value: str | None) -> str | None:
         if value:
             parse_base_url(value)
         return value
@@ -111,15 +136,15 @@ class ProviderOptions(OptionsModel):
         for name, text in (value or {}).items():
             if not _HEADER_NAME.fullmatch(name) or name.lower() in _RESERVED_HEADERS:
                 raise ValueError(f"the header name {name[:40]!r} cannot be set")
-            if _CONTROL.search(text.get_secret_value()):
-                raise ValueError(f"the header {name} holds a control character")
+            if not _HEADER_TEXT.fullmatch(text.get_secret_value()):
+                raise ValueError(f"the header {name[:40]} holds a character that is not printable ASCII")
         return value
 
     @field_validator("api_key")
     @classmethod
     def _is_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
-            raise ValueError("a key is printable ASCII without spaces, and not empty")
+        if value is not None:
+            check_key(value.get_secret_value())
         return value
 
 
@@ -149,9 +174,11 @@ class Options(OptionsModel):
 
     provider: str | None = Field(None, min_length=1, description="Name of the provider to use.")
     model: str | None = Field(None, min_length=1, description="Model or alias to use.")
-    providers: dict[str, ProviderOptions] | None = Field(None, description="Providers by name.")
+    providers: dict[str, ProviderOptions] | None = Field(
+        None, max_length=MAX_NAMES, description="Providers by name."
+    )
     aliases: dict[str, str] | None = Field(
-        None, description="Names for a provider, or for a model as provider/model."
+        None, max_length=MAX_NAMES, description="Names for a provider, or for a model as provider/model."
     )
     options: GenerationOptionsModel | None = Field(None, description="Default sampling options.")
 
@@ -160,5 +187,13 @@ class Options(OptionsModel):
     def _are_names(cls, value: dict[str, ProviderOptions] | None) -> dict[str, ProviderOptions] | None:
         for name in value or ():
             if not _PROVIDER_NAME.fullmatch(name):
-                raise ValueError("a provider's name is letters, digits, - and _")
+                raise ValueError(f"the provider's name {name[:40]!r} is more than letters, digits, - and _")
+        return value
+
+    @field_validator("aliases")
+    @classmethod
+    def _are_words(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        for name in value or ():
+            if not _WORD.fullmatch(name) or not name.isprintable():
+                raise ValueError(f"the alias {name[:40]!r} is not one word of at most 64 characters")
         return value

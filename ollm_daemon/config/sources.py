@@ -12,12 +12,14 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib import request as urllib_request
 
 from ollm_daemon.config._yaml import YamlError, parse_yaml
 from ollm_daemon.config.layers import Layer, make_layer
+from ollm_daemon.config.options import check_key
 from ollm_daemon.config.settings import ConfigProblem
 from ollm_daemon.urls import BaseUrl, parse_host_variable
 
@@ -25,7 +27,7 @@ MAX_USER_FILE = 1 << 20
 MAX_WORKSPACE_FILE = 256 << 10
 WORKSPACE_FILE = Path(".ollm") / "config.yaml"
 _EXPANDED = frozenset({"apiKey", "apiKeyFile", "baseUrl", "proxy", "caFile", "modelPath"})
-_VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}|\$\{")
+_VARIABLE = re.compile(r"\$\$\{|\$\{([^${}]*)\}|\$\{")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOSTS = {
     "OLLAMA_HOST": ("local", 11434),
@@ -44,8 +46,7 @@ def read_environment() -> Environment:
 
 def home_folder(environment: Environment) -> Path | None:
     """The user's home, or `None` where there is none."""
-    home = environment.get("HOME") or environment.get("USERPROFILE")
-    return Path(home) if home else None
+    return _absolute(environment.get("HOME")) or _absolute(environment.get("USERPROFILE"))
 
 
 def user_file_path(environment: Environment) -> Path | None:
@@ -58,10 +59,17 @@ def user_file_path(environment: Environment) -> Path | None:
 
 def state_folder(environment: Environment) -> Path | None:
     """Where the daemon keeps what it must remember: `$XDG_STATE_HOME/ollm` or `~/.local/state/ollm`."""
-    if environment.get("XDG_STATE_HOME"):
-        return Path(environment["XDG_STATE_HOME"]) / "ollm"
+    state = _absolute(environment.get("XDG_STATE_HOME"))
+    if state:
+        return state / "ollm"
     home = home_folder(environment)
     return home / ".local" / "state" / "ollm" if home else None
+
+
+def _absolute(text: str | None) -> Path | None:
+    """A folder of the user's. A relative one would lie in whatever repository the daemon was started in."""
+    path = Path(text or "")
+    return path if path.is_absolute() else None
 
 
 def load_user_file(environment: Environment) -> Layer:
@@ -92,24 +100,26 @@ def load_workspace_file(folder: Path) -> Layer:
 def load_environment(environment: Environment) -> Layer:
     """What the environment says about providers."""
     providers: dict[str, dict[str, Any]] = {}
-    lines: dict[str, int] = {}
     problems = []
-    for variable, (provider, port) in _HOSTS.items():
-        text = environment.get(variable, "")
-        if text:
-            try:
-                url = parse_host_variable(text, default_port=port)
-            except ValueError as error:
-                problems.append(
-                    ConfigProblem("error", f"{variable}: {error}.", f"Correct or unset {variable}.", variable)
-                )
-                continue
-            providers.setdefault(provider, {})["baseUrl"] = str(url)
-    for variable, provider in _KEYS.items():
-        if environment.get(variable):
-            providers.setdefault(provider, {})["apiKey"] = environment[variable].strip()
-    layer = make_layer("environment", {"providers": providers} if providers else {}, lines=lines)
-    return Layer(layer.name, layer.source, layer.values, layer.lines, (*problems, *layer.problems))
+    for variable in (*_HOSTS, *_KEYS):
+        text = environment.get(variable, "").strip()
+        if not text:
+            continue
+        try:
+            if variable in _HOSTS:
+                provider, port = _HOSTS[variable]
+                field, value = "baseUrl", str(parse_host_variable(text, default_port=port))
+            else:
+                check_key(text)
+                provider, field, value = _KEYS[variable], "apiKey", text
+        except ValueError as error:
+            problems.append(
+                ConfigProblem("error", f"{variable}: {error}.", f"Correct or unset {variable}.", variable)
+            )
+        else:
+            providers.setdefault(provider, {})[field] = value
+    layer = make_layer("environment", {"providers": providers})
+    return replace(layer, problems=(*problems, *layer.problems))
 
 
 def environment_proxy(url: BaseUrl, environment: Environment) -> str | None:
@@ -122,19 +132,34 @@ def environment_proxy(url: BaseUrl, environment: Environment) -> str | None:
         for name, value in sorted(environment.items(), key=lambda item: item[0].islower())
         if name.lower().endswith("_proxy") and value
     }
-    if urllib_request.proxy_bypass_environment(  # type: ignore[attr-defined]
-        url.host, {"no": proxies.get("no", "")}
-    ):
-        return None
-    return proxies.get(url.scheme) or proxies.get("all")
+    for host in (url.host, f"{url.host}:{url.port}"):
+        if urllib_request.proxy_bypass_environment(  # type: ignore[attr-defined]
+            host, {"no": proxies.get("no", "")}
+        ):
+            return None
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 def read_secret_file(path: str) -> tuple[str | None, str]:
-    """The one line of a key file, or `None` and what is wrong with it."""
-    text, problem, _ = _read_file(Path(path).expanduser(), 64 << 10)
-    if text is None:
-        return None, problem or "there is no such file"
-    return text.strip(), ""
+    """The one line of a key file and a warning about it, or `None` and what is wrong."""
+    try:
+        text, problem, status = _read_file(Path(path).expanduser(), 64 << 10)
+        if text is None or status is None:
+            return None, problem or "there is no such file."
+        if refusal := _not_ours(status):
+            return None, refusal
+        key = text.strip()
+        check_key(key)
+    except (ValueError, RuntimeError) as error:  # no key; NUL in the path; `~` of nobody
+        return None, f"{error}.".lower()
+    return key, "other users can read this file; run `chmod 600` on it." if _readable_by_others(status) else ""
+
+
+def read_own_file(path: Path) -> str | None:
+    """Text of a file that nobody but the user can have written; `None` when there is none."""
+    text, _, status = _read_file(path, MAX_USER_FILE)
+    return text if status and not _not_ours(status) else None
 
 
 def file_stamp(path: Path) -> tuple[int, int, int] | None:
@@ -178,15 +203,18 @@ def _read_file(path: Path, limit: int) -> tuple[str | None, str, os.stat_result 
     """Text of a file, or what is wrong with it; an absent file is no text and nothing wrong."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return None, "this is not a regular file.", None
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(limit + 1)
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError):
         return None, "", None
     except OSError as error:
-        return None, f"the file cannot be opened: {(error.strerror or 'error').lower()}.", None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return None, "this is not a regular file.", None
-        data = file.read(limit + 1)
+        return None, f"the file cannot be read: {(error.strerror or 'error').lower()}.", None
     if len(data) > limit:
         return None, f"the file is larger than {limit >> 10} KiB.", None
     try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from ollm_daemon.config.layers import Layer
 from ollm_daemon.config.settings import ConfigProblem, RoutingRequest
+from ollm_daemon.config.sources import read_own_file
 
 FORBIDDEN = frozenset({"apiKey", "apiKeyFile", "selectable"})
 """Fields of a provider that a workspace can never set."""
@@ -46,20 +47,24 @@ class Approvals:
         approvals = self._load()
         approvals.setdefault(request.workspace, {})[request.digest] = request.question
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(f".{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(approvals, file, indent=1)
-        temporary.replace(self._path)
+        descriptor, temporary = tempfile.mkstemp(prefix="approvals.", dir=self._path.parent)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                json.dump(approvals, file, indent=1)
+            Path(temporary).replace(self._path)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
     def _load(self) -> dict[str, dict[str, str]]:
-        if self._path is None:
-            return {}
+        text = read_own_file(self._path) if self._path else None
         try:
-            value = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            value = json.loads(text or "{}")
+        except (ValueError, RecursionError):
             return {}
-        return value if isinstance(value, dict) else {}
+        if not isinstance(value, dict):
+            return {}
+        return {workspace: known for workspace, known in value.items() if isinstance(known, dict)}
 
 
 def split_layer(layer: Layer) -> tuple[dict[str, Any], dict[str, Any], list[ConfigProblem]]:
@@ -70,7 +75,7 @@ def split_layer(layer: Layer) -> tuple[dict[str, Any], dict[str, Any], list[Conf
     for key, value in layer.values.items():
         if not key.startswith("providers."):
             free[key] = value
-        elif key.rpartition(".")[2] in FORBIDDEN:
+        elif _field(key) in FORBIDDEN:
             problems.append(
                 ConfigProblem(
                     "warning",
@@ -83,6 +88,8 @@ def split_layer(layer: Layer) -> tuple[dict[str, Any], dict[str, Any], list[Conf
             )
         else:
             routing[key] = value
+    if all(value is None for value in routing.values()):
+        routing = {}
     return free, routing, problems
 
 
@@ -93,13 +100,21 @@ def routing_request(workspace: str, source: str, routing: Mapping[str, Any]) -> 
         for key, value in sorted(routing.items())
     }
     digest = hashlib.sha256(json.dumps([workspace, plain], sort_keys=True).encode()).hexdigest()
-    targets = [f"{value} ({key.split('.')[1]})" for key, value in plain.items() if key.endswith(".baseUrl")]
+    targets = [f"{value} ({key.split('.')[1]})" for key, value in plain.items() if _field(key) == "baseUrl"]
+    proxies = [str(value) for key, value in plain.items() if _field(key) == "proxy" and value]
     others = [
         key.removeprefix("providers.")
         for key, value in plain.items()
-        if value is not None and not key.endswith((".baseUrl", ".kind", ".backend"))
+        if value is not None and _field(key) not in ("baseUrl", "kind", "backend")
     ]
     question = "This workspace wants to "
     question += f"send prompts to {', '.join(targets)}" if targets else "change where prompts are sent"
+    question += f" through the proxy {', '.join(proxies)}" if proxies else ""
     question += f" and sets {', '.join(others)}" if others else ""
     return RoutingRequest(workspace, source, f"{question}.", plain, digest)
+
+
+def _field(key: str) -> str:
+    """The field of a provider that a key sets; a header's name may look like one and is none."""
+    parts = key.split(".")
+    return parts[2] if len(parts) == 3 and parts[0] == "providers" else ""

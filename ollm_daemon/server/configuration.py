@@ -30,6 +30,9 @@ class SharedConfiguration(Protocol):
     def base_layers(self) -> tuple[Layer, ...]:
         """Built-in defaults, the user's file and the environment."""
 
+    def is_user_file(self, path: Path) -> bool:
+        """Whether a workspace's file is the user's own, as in a workspace that is the home folder."""
+
     def outside(self, workspace: str) -> Outside:
         """The world, as resolving asks for it."""
 
@@ -159,6 +162,8 @@ class ConnectionConfiguration:
     def _load_workspace_file(self) -> None:
         known = self._layers.get("workspace file")
         if self._folder is None or (known is not None and not self._reload_file):
+            return
+        if self._shared.is_user_file(workspace_file_path(self._folder)):
             return
         self._reload_file = False
         self._stamp = file_stamp(workspace_file_path(self._folder))

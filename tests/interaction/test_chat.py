@@ -125,7 +125,8 @@ FAILURES = [
     ),
     (
         Reply(
-            b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 21\r\n\r\n<html><h1>no</h1>\r\n\r\n"
+            b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\r\n"
+            b"<html><h1>no</h1>\r\n"
         ),
         "local",
         "protocol",

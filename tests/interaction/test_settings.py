@@ -312,7 +312,8 @@ async def test_names_lead_to_providers_and_models(tmp_path: Path) -> None:
     async with ScriptedUpstream(ANSWER) as upstream:
         write_user_file(
             tmp_path,
-            f"providers:\n  local:\n    baseUrl: {upstream.url}\naliases:\n  fast: local/qwen2.5-coder:1.5b\n  box: ollama\n",
+            f"providers:\n  local:\n    baseUrl: {upstream.url}\n"
+            "aliases:\n  fast: local/qwen2.5-coder:1.5b\n  box: ollama\n",
         )
         async with in_memory(tmp_path) as peer:
             await peer.initialize()
