@@ -9,7 +9,6 @@ Invariant: leaving `open_stream` closes the answer; if it had not ended, the soc
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import http.cookiejar
@@ -17,11 +16,10 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-import anyio
 import httpx
 from pydantic_core import to_json
 
@@ -34,6 +32,7 @@ from ollm_daemon.errors import (
     TimeoutPassedError,
     UnreachableError,
 )
+from ollm_daemon.providers._clock import Watch
 from ollm_daemon.providers._failures import classify, clean_text, find_failure, read_failure
 from ollm_daemon.providers._json import decode_json
 from ollm_daemon.providers._transport import StreamTransport
@@ -54,7 +53,7 @@ _SHORTEST_SECRET = 4
 class UpstreamStream:
     """One answer that is arriving."""
 
-    def __init__(self, response: httpx.Response, watch: _Watch) -> None:
+    def __init__(self, response: httpx.Response, watch: Watch) -> None:
         self.status = response.status_code
         self.content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._response = response
@@ -153,7 +152,7 @@ class UpstreamClient:
             RefusedError: A status of 300 or more.
             BrokenAnswerError: The answer is not HTTP, is compressed or over a limit.
         """
-        watch = _Watch(timeouts)
+        watch = Watch(timeouts)
         try:
             with watch.running(), self._mapped(watch):
                 async with self._send(method, path, payload, timeouts, watch) as response:
@@ -172,14 +171,14 @@ class UpstreamClient:
         path: str,
         payload: Mapping[str, Any] | None,
         timeouts: Timeouts,
-        watch: _Watch,
+        watch: Watch,
     ) -> AsyncIterator[httpx.Response]:
         headers = {"Accept-Encoding": "identity", "User-Agent": "ollm-daemon", **self._credentials()}
         content = None
         if payload is not None:
             headers["Content-Type"] = "application/json"
             content = to_json(payload)
-        # The phases are watched by `_Watch`; only connecting is bounded by the transport itself.
+        # The phases are watched by `Watch`; only connecting is bounded by the transport itself.
         limits = httpx.Timeout(None, connect=timeouts.connect)
         url = f"{self.base_url.origin}{self.base_url.path}{path}"
         async with self._open_client() as client:
@@ -303,7 +302,7 @@ class UpstreamClient:
         }.get(kind, "")
 
     @contextlib.contextmanager
-    def _mapped(self, watch: _Watch) -> Iterator[None]:
+    def _mapped(self, watch: Watch) -> Iterator[None]:
         """Turn what httpx raises into named errors."""
         try:
             yield
@@ -348,7 +347,7 @@ class UpstreamClient:
     def _who_lower(self) -> str:
         return f"{self._backend.title} at {self.base_url}"
 
-    def _broken_exchange(self, error: httpx.HTTPError, watch: _Watch) -> ProviderError:
+    def _broken_exchange(self, error: httpx.HTTPError, watch: Watch) -> ProviderError:
         if watch.first_byte_seen:
             return BrokenAnswerError(
                 f"{self._who()} cut its answer short: {clean_text(str(error)) or 'connection lost'}.",
@@ -388,77 +387,6 @@ class UpstreamClient:
                 yield json.dumps(secret)[1:-1]
                 yield quote(secret, safe="")
                 yield base64.b64encode(secret.encode()).decode()
-
-
-@dataclass
-class _Watch:
-    """The clock of one exchange: cancels the block it runs when a phase is over its limit.
-
-    One timer per exchange, set again only when it fires, so that a token costs an assignment.
-    """
-
-    timeouts: Timeouts
-    first_byte_seen: bool = False
-    _content_at: float | None = None
-    _bytes_at: float = 0.0
-    _started_at: float = 0.0
-    _passed: ErrorKind | None = None
-    _timer: asyncio.TimerHandle | None = None
-
-    def bytes_arrived(self) -> None:
-        self.first_byte_seen = True
-        self._bytes_at = asyncio.get_running_loop().time()
-
-    def content_arrived(self) -> None:
-        self._content_at = self._bytes_at
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Run the block under the clock.
-
-        Raises:
-            TimeoutPassedError: A phase was over its limit and the block was cancelled for it.
-        """
-        loop = asyncio.get_running_loop()
-        self._started_at = self._bytes_at = loop.time()
-        with anyio.CancelScope() as scope:
-            try:
-                self._arm(loop, scope)
-                yield
-            finally:
-                if self._timer:
-                    self._timer.cancel()
-        if self._passed and scope.cancelled_caught:
-            raise TimeoutPassedError(_TIMEOUT_TEXT[self._passed], kind=self._passed, hint=_TIMEOUT_HINT)
-
-    def _next_limit(self) -> tuple[float, ErrorKind]:
-        limits = self.timeouts
-        total = (self._started_at + limits.total, ErrorKind.TIMEOUT_TOTAL)
-        if self._content_at is None:
-            return min(total, (self._started_at + limits.first_token, ErrorKind.TIMEOUT_FIRST_TOKEN))
-        return min(
-            total,
-            (self._bytes_at + limits.idle, ErrorKind.TIMEOUT_IDLE),
-            (self._content_at + limits.stall, ErrorKind.TIMEOUT_IDLE),
-        )
-
-    def _arm(self, loop: asyncio.AbstractEventLoop, scope: anyio.CancelScope) -> None:
-        due, kind = self._next_limit()
-        if due <= loop.time():
-            self._passed = kind
-            scope.cancel()
-            return
-        # Looks again when the shortest limit could have passed, as phases change without telling.
-        soonest = min(due, loop.time() + self.timeouts.idle)
-        self._timer = loop.call_at(soonest, self._arm, loop, scope)
-
-
-_TIMEOUT_TEXT = {
-    ErrorKind.TIMEOUT_FIRST_TOKEN: "The server accepted the request but sent no text in time.",
-    ErrorKind.TIMEOUT_IDLE: "The server stopped sending in the middle of its answer.",
-    ErrorKind.TIMEOUT_TOTAL: "The answer took longer than one answer may take.",
-}
-_TIMEOUT_HINT = "See the server's log; longer limits go into `providers.<name>.timeouts`."
 
 
 def _root_cause(error: BaseException) -> BaseException:

@@ -1,0 +1,47 @@
+"""`python -m tests`: everything that must hold, in one run. `python -m tests fast` leaves out what needs a
+real model server. Further arguments go to pytest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FAST = ("-m", "not real")
+CHECKS = {
+    "format": ("ruff", "format", "--check", "--quiet", "."),
+    "style": ("ruff", "check", "--quiet", "."),
+    "types": ("mypy",),
+    "layers": ("-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"),
+    "contract": ("protocol/generate.py", "check"),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the checks, then the tests; gives the exit code of the first that failed."""
+    selection = FAST if arguments[:1] == ["fast"] else ()
+    rest = arguments[1:] if selection else arguments
+    for name, command in CHECKS.items():
+        if code := _run(name, *_python(command)):
+            return code
+    return _run("tests", sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", *selection, *rest)
+
+
+def _python(command: tuple[str, ...]) -> tuple[str, ...]:
+    """The command, run by this Python: nothing but the environment's own tools is used."""
+    is_module = not command[0].startswith("-") and not command[0].endswith(".py")
+    return (sys.executable, "-m", *command) if is_module else (sys.executable, *command)
+
+
+def _run(name: str, *command: str) -> int:
+    started = time.monotonic()
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    outcome = "ok" if code == 0 else f"failed with {code}"
+    print(f"{name}: {outcome} in {time.monotonic() - started:.1f} s", flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
