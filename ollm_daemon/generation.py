@@ -214,8 +214,7 @@ class _Run:
         await self.sink([status])
 
     def _server(self) -> str:
-        title = self.adapter.backend.title
-        return title[0].upper() + title[1:]
+        return self.adapter.backend.title_first
 
     def result(self) -> GenerationResult:
         """The whole answer of a run that is done."""

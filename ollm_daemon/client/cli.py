@@ -280,7 +280,7 @@ async def _providers(daemon: Daemon, flags: argparse.Namespace, screen: Screen) 
         [
             ("* " if provider.is_default else "  ") + provider.name,
             provider.kind,
-            provider.base_url,
+            provider.base_url or "",
             provider.backend,
         ]
         for provider in result.providers

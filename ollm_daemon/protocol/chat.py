@@ -30,8 +30,8 @@ ContentPart = Annotated[TextContent | ImageContent, Field(discriminator="type")]
 class ToolCall(WireModel):
     """A function the model wants called. The daemon calls none; the client decides."""
 
-    id: str
-    name: str
+    id: str = Field(description="Unique within an answer.")
+    name: str = Field(description="The function.")
     arguments: str = Field(description="JSON text as the model wrote it; it may not be valid.")
 
 
@@ -39,7 +39,7 @@ class Message(WireModel):
     """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str | list[ContentPart]
+    content: str | list[ContentPart] = Field(description="Text, or text and images.")
     tool_calls: list[ToolCall] | None = Field(None, description="Calls an assistant turn made.")
     tool_call_id: str | None = Field(None, description="Which call a tool turn answers.")
 
@@ -48,7 +48,7 @@ class Tool(WireModel):
     """A function the model may call."""
 
     name: str = Field(min_length=1)
-    description: str = ""
+    description: str | None = Field(None, description="What it does, for the model.")
     parameters: dict[str, Any] = Field(
         default_factory=lambda: {"type": "object", "properties": {}}, description="A JSON Schema."
     )
@@ -97,14 +97,14 @@ ResponseFormat = Annotated[
 class GenerationOptions(WireModel):
     """Sampling options; what is left out comes from the settings, else from the server."""
 
-    temperature: float | None = Field(None, ge=0)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=-1)
-    min_p: float | None = Field(None, ge=0, le=1)
-    max_tokens: int | None = Field(None, ge=1)
-    stop: list[str] | None = None
-    seed: int | None = None
-    repeat_penalty: float | None = Field(None, gt=0)
+    temperature: float | None = Field(None, ge=0, description="Randomness; 0 is greedy.")
+    top_p: float | None = Field(None, gt=0, le=1, description="Nucleus sampling.")
+    top_k: int | None = Field(None, ge=-1, description="Number of candidates kept.")
+    min_p: float | None = Field(None, ge=0, le=1, description="Least probability relative to the best.")
+    max_tokens: int | None = Field(None, ge=1, description="Most tokens to generate.")
+    stop: list[str] | None = Field(None, description="Texts that end the answer.")
+    seed: int | None = Field(None, description="Seed of the sampler.")
+    repeat_penalty: float | None = Field(None, gt=0, description="Penalty for repetition; 1 is none.")
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     extra_body: dict[str, Any] | None = Field(
@@ -152,19 +152,19 @@ class ChatParams(WireModel):
 class Usage(WireModel):
     """Token counts as the server reports them."""
 
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int | None = None
+    prompt_tokens: int = Field(description="Of the prompt, cached ones too.")
+    completion_tokens: int = Field(description="Of the answer, thinking too.")
+    cached_tokens: int | None = Field(None, description="Of the prompt, from the server's cache.")
 
 
 class Timings(WireModel):
     """Milliseconds: the first two as the client feels them, the rest as the server reports them."""
 
-    first_token_ms: float | None = None
-    total_ms: float
-    load_ms: float | None = None
-    prompt_ms: float | None = None
-    generation_ms: float | None = None
+    first_token_ms: float | None = Field(None, description="From the request to the first delta.")
+    total_ms: float = Field(description="From the request to the end.")
+    load_ms: float | None = Field(None, description="Loading the model.")
+    prompt_ms: float | None = Field(None, description="Reading the prompt.")
+    generation_ms: float | None = Field(None, description="Writing the answer.")
 
 
 FinishReason = Literal["stop", "length", "toolCalls", "contentFilter", "unknown"]
@@ -206,7 +206,9 @@ class ThinkingDelta(WireModel):
 
 
 class ToolCallDelta(WireModel):
-    """A piece of one tool call: assign `id` and `name`, append `argumentsFragment`."""
+    """A piece of one tool call: assign `id` and `name`, append `argumentsFragment`. An index that comes
+    back with a new id and name begins another call. Ids are made unique in the result alone.
+    """
 
     kind: Literal["toolCall"]
     index: int

@@ -109,3 +109,32 @@ ERROR_CODES: Mapping[int, str] = {
     -32800: "Request cancelled.",
     -32803: "Request failed: `data.kind` says how, `data.hint` what to do.",
 }
+
+ERROR_KINDS: Mapping[str, str] = {
+    "config": "A setting, an alias or the name of a provider is wrong; the user can mend it.",
+    "unsupported": "The server or the model cannot do what the request asks.",
+    "unreachable": "No connection to the server, or it closed before it answered.",
+    "dns": "The host name of the server cannot be found.",
+    "tls": "The certificate is not accepted, or TLS failed.",
+    "proxy": "The proxy in front of the server failed.",
+    "redirect": "The server redirects; redirects are not followed.",
+    "timeout_connect": "No connection within `timeouts.connect`.",
+    "timeout_first_token": "No text within `timeouts.firstToken`.",
+    "timeout_idle": "Silence in mid-answer for `timeouts.idle`, or no text for `timeouts.stall`.",
+    "timeout_total": "The answer was not complete within `timeouts.total`.",
+    "auth": "The server wants a key, or refuses the one it was given.",
+    "forbidden": "The server knows who asks and does not allow it.",
+    "not_found": "The server does not have the model.",
+    "too_large": "The request is larger than the server accepts.",
+    "invalid": "The request makes no sense, to the daemon or to the server.",
+    "rate_limited": "Too many requests; see `retryAfter`.",
+    "overloaded": "The server is busy, or still loading the model.",
+    "context_length": "The conversation does not fit the model's context window.",
+    "backend": "The server failed, before its answer or in the middle of it.",
+    "protocol": "What arrived is not what such a server sends; another program may listen there.",
+    "bad_content_type": "The answer has a content type that the daemon cannot read.",
+    "stream_truncated": "The answer ended without its end mark.",
+    "limit": "A limit of the daemon was passed: size of an answer, number of waiting requests.",
+    "internal": "A fault of the daemon; comes with code -32603.",
+}
+"""Every value of `ErrorData.kind`. `internal` is no failure that the daemon knows by name."""

@@ -18,11 +18,13 @@ class ModelInfo(WireModel):
 
     id: str
     context_length: int | None = Field(None, description="Tokens; the loaded window where it is known.")
-    size_bytes: int | None = None
-    parameter_size: str | None = None
-    quantization: str | None = None
-    capabilities: list[str] | None = None
-    loaded: bool | None = None
+    size_bytes: int | None = Field(None, description="Size of its files.")
+    parameter_size: str | None = Field(None, description="Such as 7B.")
+    quantization: str | None = Field(None, description="Such as Q4_K_M.")
+    capabilities: list[str] | None = Field(
+        None, description="In the server's words, such as tools or insert."
+    )
+    loaded: bool | None = Field(None, description="Whether it is in memory now.")
 
 
 class ModelsListParams(WireModel):
@@ -46,15 +48,17 @@ class ProviderCapabilities(WireModel):
     delete_models: bool
     tools: bool
     images: bool
-    response_formats: list[str]
+    response_formats: list[Literal["json", "jsonSchema", "regex", "choice", "grammar"]] = Field(
+        description="Constraints it can put on an answer."
+    )
 
 
 class ProviderInfo(WireModel):
     """One configured provider."""
 
     name: str
-    kind: str
-    base_url: str
+    kind: Literal["local", "vllm", "openai-compatible", "embedded"]
+    base_url: str | None = Field(None, description="Left out for a server that has yet to pick its address.")
     backend: str = Field(description="The server's name for people.")
     streaming_format: Literal["ndjson", "sse"]
     is_default: bool
@@ -79,9 +83,17 @@ class ProvidersListResult(WireModel):
 class SettingOrigin(WireModel):
     """Where a value came from."""
 
-    layer: str
-    source: str | None = None
-    line: int | None = None
+    layer: Literal[
+        "default",
+        "user file",
+        "environment",
+        "editor user settings",
+        "workspace file",
+        "editor workspace settings",
+        "flags",
+    ]
+    source: str | None = Field(None, description="Path of the file.")
+    line: int | None = Field(None, description="Line in it, from 1.")
 
 
 class EffectiveSetting(WireModel):
@@ -119,11 +131,11 @@ class ConfigDidChangeParams(WireModel):
 class RoutingRequest(WireModel):
     """What a workspace wants to send where, awaiting approval."""
 
-    workspace: str
-    source: str
-    question: str
-    values: dict[str, Any]
-    digest: str
+    workspace: str = Field(description="Its real path.")
+    source: str = Field(description="The file, or the layer, that asks.")
+    question: str = Field(description="The sentence to put to the user.")
+    values: dict[str, Any] = Field(description="The settings in question, by key.")
+    digest: str = Field(description="Names exactly this content.")
 
 
 class TrustGetResult(WireModel):
@@ -135,7 +147,7 @@ class TrustGetResult(WireModel):
 class TrustApproveParams(WireModel):
     """Approve one request, named by the digest of its content."""
 
-    digest: str
+    digest: str = Field(description="As `ollm/trust/get` gave it.")
 
 
 class TrustApproveResult(WireModel):
@@ -157,13 +169,50 @@ class StatusResult(WireModel):
     memory_bytes: int | None = Field(None, description="Resident memory, where the system tells.")
 
 
+ErrorKind = Literal[
+    "config",
+    "unsupported",
+    "unreachable",
+    "dns",
+    "tls",
+    "proxy",
+    "redirect",
+    "timeout_connect",
+    "timeout_first_token",
+    "timeout_idle",
+    "timeout_total",
+    "auth",
+    "forbidden",
+    "not_found",
+    "too_large",
+    "invalid",
+    "rate_limited",
+    "overloaded",
+    "context_length",
+    "backend",
+    "protocol",
+    "bad_content_type",
+    "stream_truncated",
+    "limit",
+    "internal",
+]
+"""What went wrong, as a closed list; see ERROR_KINDS."""
+
+
 class ErrorData(WireModel):
     """`data` of an error response, code -32803 for a provider's failure."""
 
-    kind: str = Field(description="One of the closed list of kinds.")
+    kind: ErrorKind
     hint: str | None = Field(None, description="The next step.")
-    provider: str | None = None
-    model: str | None = None
+    provider: str | None = Field(None, description="The provider that failed.")
+    model: str | None = Field(None, description="The model that was asked for.")
     status: int | None = Field(None, description="HTTP status of the server.")
     retry_after: float | None = Field(None, description="Seconds.")
     partial_text: str | None = Field(None, description="Text that had arrived before the failure.")
+
+
+class ParamsProblem(WireModel):
+    """One item of `data` of an error response with code -32602."""
+
+    key: str = Field(description="Dotted path of the wrong value; empty for the params as a whole.")
+    message: str

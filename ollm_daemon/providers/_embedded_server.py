@@ -51,7 +51,8 @@ def _serve(order: dict[str, str]) -> str:
     params.port = 0
     params.n_parallel = 2
     params.n_ctx = 2 * 4096
-    threads = max(1, min(8, (os.cpu_count() or 2)))
+    # Half the cores: with all of them busy elsewhere too, llama.cpp falls to a token a second.
+    threads = max(1, min(8, (os.cpu_count() or 2) // 2))
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
     params.use_jinja = True

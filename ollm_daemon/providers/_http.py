@@ -160,6 +160,7 @@ class UpstreamClient:
                     if response.status_code >= 300:
                         raise await self._refusal(response, stream)
                     self._check_encoding(response)
+                    self._check_type(stream)
                     yield stream
         except ProviderError as error:
             raise self._redacted(error) from error.__cause__
@@ -244,6 +245,14 @@ class UpstreamClient:
                 hint="Turn compression off in the proxy in front of the server.",
             )
 
+    def _check_type(self, stream: UpstreamStream) -> None:
+        if stream.content_type == "text/html":
+            raise BrokenAnswerError(
+                f"{self._who()} answered with a web page.",
+                kind=ErrorKind.BAD_CONTENT_TYPE,
+                hint=self._hint(ErrorKind.PROTOCOL),
+            )
+
     async def _refusal(self, response: httpx.Response, stream: UpstreamStream) -> ProviderError:
         """The named error for a status of 300 or more."""
         status = response.status_code
@@ -270,8 +279,7 @@ class UpstreamClient:
         )
 
     def _who(self) -> str:
-        title = self._backend.title
-        return f"{title[0].upper()}{title[1:]} at {self.base_url}"
+        return f"{self._backend.title_first} at {self.base_url}"
 
     def _hint(self, kind: ErrorKind) -> str:
         name = self.settings.name

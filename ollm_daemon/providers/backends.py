@@ -58,6 +58,11 @@ class Backend:
     length_means_stop: bool = False
     error_text: str | None = None
 
+    @property
+    def title_first(self) -> str:
+        """The title at the beginning of a sentence."""
+        return self.title.replace("the ", "The ", 1) if self.title.startswith("the ") else self.title
+
 
 BACKENDS: Mapping[str, Backend] = {
     "ollama": Backend(

@@ -58,6 +58,11 @@ class EmbeddedProvider(OpenAICompatibleProvider):
         super().__init__(settings, BACKENDS["embedded"])
         self._server = EmbeddedServer(settings.model_path)
 
+    @property
+    def base_url(self) -> str:
+        """The child's address; empty until it has one."""
+        return super().base_url if self._server.running else ""
+
     def chat_stream(self, request: ChatRequest) -> ChatStream:
         """As `ProviderAdapter.chat_stream`; starts the child when it is not running."""
         return self._open_embedded(request)

@@ -109,7 +109,8 @@ class ConnectionConfiguration:
 
     async def current(self) -> Resolved:
         """The settings that count now."""
-        await self._pulled.wait()
+        with anyio.move_on_after(PULL_SECONDS):
+            await self._pulled.wait()
         self._needed = True
         async with self._lock:
             if self._resolved is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,7 +22,9 @@ def to_chat_request(
         model=model,
         messages=tuple(_to_message(message) for message in params.messages),
         options=_to_options(params.options, defaults),
-        tools=tuple(domain.Tool(tool.name, tool.description, tool.parameters) for tool in params.tools or ()),
+        tools=tuple(
+            domain.Tool(tool.name, tool.description or "", tool.parameters) for tool in params.tools or ()
+        ),
         tool_choice=params.tool_choice,
         response_format=_to_format(params.response_format),
         stream=params.stream_token is not None or not _searches_beams(params.options),
@@ -164,18 +166,18 @@ def from_routing(request: RoutingRequest) -> state.RoutingRequest:
         workspace=request.workspace,
         source=request.source,
         question=request.question,
-        values=dict(request.values),
+        values={key: value for key, value in request.values.items() if value is not None},
         digest=request.digest,
     )
 
 
 def to_rpc_error(error: OllmError) -> RpcError:
     """The error response of a named failure."""
-    data = state.ErrorData(kind=error.kind, hint=error.hint or None)
+    data = state.ErrorData(kind=error.kind.value, hint=error.hint or None)
     if isinstance(error, ProviderError):
         hint = error.hint.replace("{model}", error.model or "MODEL")
         data = state.ErrorData(
-            kind=error.kind,
+            kind=error.kind.value,
             hint=hint or None,
             provider=error.provider,
             model=error.model,
@@ -189,10 +191,15 @@ def to_rpc_error(error: OllmError) -> RpcError:
 def invalid_params(method: str, error: ValidationError) -> RpcError:
     """The error response for params that are not what the method takes; no value is repeated."""
     problems = [
-        {"key": ".".join(str(part) for part in item["loc"]), "message": item["msg"]}
+        state.ParamsProblem(key=".".join(str(part) for part in item["loc"]), message=item["msg"])
         for item in error.errors(include_input=False, include_url=False, include_context=False)[:20]
     ]
+    return wrong_params(method, problems)
+
+
+def wrong_params(method: str, problems: Sequence[state.ParamsProblem]) -> RpcError:
+    """The error response that lists what is wrong with the params."""
     first = problems[0]
-    message = re.sub(r"^Value error, ", "", first["message"])
-    place = f"`{first['key']}`: " if first["key"] else ""
-    return RpcError(INVALID_PARAMS, f"Invalid params of {method}: {place}{message}.", problems)
+    place = f"`{first.key}`: " if first.key else ""
+    sentence = f"Invalid params of {method}: {place}{first.message}."
+    return RpcError(INVALID_PARAMS, sentence, [problem.model_dump(by_alias=True) for problem in problems])

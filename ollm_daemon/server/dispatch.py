@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from ollm_daemon.errors import OllmError
 from ollm_daemon.protocol.methods import METHODS
+from ollm_daemon.protocol.state import ParamsProblem
 from ollm_daemon.server import convert
-from ollm_daemon.server.endpoint import INVALID_PARAMS, Handler, RpcError
+from ollm_daemon.server.endpoint import Handler
 from ollm_daemon.server.handlers import HANDLERS, Context
 
 _REQUESTS = {name for name, method in METHODS.items() if method.sender == "client" and method.result}
@@ -30,7 +31,7 @@ def bind(context: Context, method: str) -> Handler | None:
 
     async def call(params: Any) -> bytes:
         if isinstance(params, list):
-            raise RpcError(INVALID_PARAMS, f"Invalid params of {method}: an object is expected.")
+            raise convert.wrong_params(method, [ParamsProblem(key="", message="an object is expected")])
         try:
             validated = params_type.model_validate(params if params is not None else {})
         except ValidationError as error:

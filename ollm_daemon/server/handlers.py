@@ -103,7 +103,7 @@ async def list_providers(context: Context, params: state.NoParams) -> state.Prov
             state.ProviderInfo(
                 name=adapter.name,
                 kind=resolved.settings.providers[adapter.name].kind,
-                base_url=adapter.base_url,
+                base_url=adapter.base_url or None,
                 backend=adapter.backend.title,
                 streaming_format=adapter.streaming_format,
                 is_default=adapter.name == default,
@@ -113,7 +113,7 @@ async def list_providers(context: Context, params: state.NoParams) -> state.Prov
                     delete_models=can.delete_models,
                     tools=can.tools,
                     images=can.images,
-                    response_formats=sorted(can.response_formats),
+                    response_formats=sorted(can.response_formats - {"text"}),
                 ),
             )
         )

@@ -94,6 +94,7 @@ async def test_the_answer_is_on_standard_output(
         assert (run.json["provider"], run.err) == (provider, "")
 
 
+@pytest.mark.real
 async def test_a_real_server_answers(tmp_path: Path, tiny_model: Path) -> None:
     with llama_server(tiny_model, api_key=KEY) as server:
         (tmp_path / "key").write_text(f"{KEY}\n")
@@ -112,12 +113,14 @@ async def test_a_real_server_answers(tmp_path: Path, tiny_model: Path) -> None:
         assert run.code == 0, run
 
 
+@pytest.mark.real
 async def test_the_embedded_model_answers_without_any_server(tmp_path: Path) -> None:
     run = await ollm(tmp_path, "-p", "Say hello.", "--provider", "embedded", "--max-tokens", "8")
     assert run.code == 0, run
     assert run.out.strip()
 
 
+@pytest.mark.real
 async def test_without_configuration_the_embedded_model_steps_in_and_says_so(tmp_path: Path) -> None:
     others = await find_local_servers()
     environment = {"OLLAMA_HOST": "http://127.0.0.1:1"}

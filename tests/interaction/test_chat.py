@@ -251,7 +251,7 @@ async def test_without_a_model_the_first_that_chats_answers(tmp_path: Path) -> N
 
 async def test_a_client_that_stops_reading_holds_up_nobody(tmp_path: Path) -> None:
     """The upstream is paused, a cancel still works, and nothing is lost when the client reads again."""
-    texts = ["0123456789" * 100] * 6_000
+    texts = ["0123456789" * 1000] * 2_000
     async with ScriptedUpstream(stream_of(*texts)) as upstream, in_memory(tmp_path) as peer:
         await peer.initialize(options=flags(upstream.url))
         transport = peer.transport
@@ -261,7 +261,7 @@ async def test_a_client_that_stops_reading_holds_up_nobody(tmp_path: Path) -> No
         second = peer.ask("ollm/chat", chat_params(streamToken=2), "second")
         await upstream.until(lambda: len(upstream.connections) == 2)
         sent = await settled(lambda: [connection.sent for connection in upstream.connections])
-        assert all(amount < 4_000_000 for amount in sent), "the upstream was not paused"
+        assert all(amount < 15_000_000 for amount in sent), "the upstream was not paused"
         peer.notify("$/cancelRequest", {"id": first})
         await upstream.connections[0].peer_closed()
         transport.read_again()

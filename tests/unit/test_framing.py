@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,16 +26,14 @@ def decode(*pieces: bytes, strict: bool = False) -> list[bytes]:
 def test_any_cut_gives_the_same_bodies(bodies: list[bytes], cuts: list[int], strict: bool) -> None:
     data = b"".join(encode_frame(body) for body in bodies)
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    pieces = [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [data[start:end] for start, end in itertools.pairwise(edges)]
     assert decode(*pieces, strict=strict) == bodies
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_give_bodies_or_a_framing_error(data: bytes) -> None:
-    try:
-        decode(data)
-    except FramingError as error:
-        assert str(error)
+    with contextlib.suppress(FramingError):
+        assert all(body in data for body in decode(data))
 
 
 GOOD = [

@@ -1,0 +1,1 @@
+"""The wire contract as files, for people and for tools; see README.md."""
