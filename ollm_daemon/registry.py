@@ -61,23 +61,38 @@ class ProviderRegistry:
         """Register aliases that may lead to each other, in whatever order they were written.
 
         Returns:
-            One error for each alias that cannot be registered; those of a cycle among them.
+            One error for each alias that cannot be registered, and one for each circle.
         """
         waiting = dict(aliases)
+        errors = []
         while waiting:
-            ready = [alias for alias, target in waiting.items() if target not in waiting or target == alias]
-            if not ready:
-                chain = " → ".join([*waiting, next(iter(waiting))])
-                return [ConfigError(f"Aliases lead in a circle: {chain}.", hint="Remove one of them.")]
-            errors = []
-            for alias in ready:
+            chain = [next(iter(waiting))]
+            seen = set(chain)
+            while (needed := self._needed(waiting[chain[-1]], waiting)) is not None and needed not in seen:
+                chain.append(needed)
+                seen.add(needed)
+            if needed is not None:
+                circle = chain[chain.index(needed) :]
+                shown = " → ".join([*circle, needed])
+                errors.append(ConfigError(f"Aliases lead in a circle: {shown}.", hint="Remove one of them."))
+                for alias in circle:
+                    del waiting[alias]
+                continue
+            for alias in reversed(chain):
                 try:
                     self.register_alias(alias, waiting.pop(alias))
                 except ConfigError as error:
                     errors.append(error)
-            if errors:
-                return errors + self.register_aliases(waiting)
-        return []
+        return errors
+
+    def _needed(self, target: str, waiting: Mapping[str, str]) -> str | None:
+        """The alias that must be registered before one that leads to `target`."""
+        for name in (target, target.partition("/")[0]):
+            if self._find(name) is not None:
+                return None
+            if name in waiting:
+                return name
+        return None
 
     @property
     def names(self) -> list[str]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _ODD = re.compile(r"[\x00-\x20\x7f\\@?#]")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(:(?P<port>[0-9]{1,5}))?")
+_NUMERIC = re.compile(r"(^|\.)(0[xX][0-9a-fA-F]*|[0-9]+)\.?$")
+"""A last part that is a number: the whole is an address in the eyes of browsers and of the C library."""
 _BIND_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what a server binds, made dialable
 
 
@@ -72,30 +74,44 @@ def parse_base_url(text: str) -> BaseUrl:
         raise ValueError(
             "a base URL is scheme, host, port and path only: no user name, query, spaces or backslashes"
         )
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-        host = (parts.hostname or "").lower()
-    except ValueError:
-        raise ValueError("the host or port of the base URL is not valid") from None
-    if parts.scheme not in DEFAULT_PORTS:
+    scheme, separator, rest = text.partition("://")
+    scheme = scheme.lower()
+    if not separator or scheme not in DEFAULT_PORTS:
         raise ValueError("a base URL begins with http:// or https://")
-    if port == 0 or parts.netloc.endswith(":"):
+    authority, _, path = rest.partition("/")
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None:
+        raise ValueError("the host or port of the base URL is not valid")
+    port = int(match["port"]) if match["port"] else DEFAULT_PORTS[scheme]
+    if not 1 <= port <= 65535:
         raise ValueError("the port of a base URL is a number from 1 to 65535")
-    _check_host(host)
-    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     if any(segment in (".", "..") for segment in path.split("/")):
         raise ValueError("the path of a base URL has no . or .. segments")
-    return BaseUrl(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], path)
+    path = path.strip("/").removesuffix("v1").rstrip("/") if _ends_in_v1(path) else path.strip("/")
+    return BaseUrl(scheme, _normal_host(match["host"]), port, f"/{path}" if path else "")
 
 
-def _check_host(host: str) -> None:
-    if ":" in host:
-        ipaddress.IPv6Address(host)
-    elif not _HOST.fullmatch(host) or ".." in host:
+def _ends_in_v1(path: str) -> bool:
+    return path.rstrip("/").rpartition("/")[2] == "v1"
+
+
+def _normal_host(host: str) -> str:
+    """One spelling for each host; what some programs read as a number is refused.
+
+    Raises:
+        ValueError: It is no host name and no address.
+    """
+    host = host.lower()
+    try:
+        if host.startswith("["):
+            return str(ipaddress.IPv6Address(host[1:-1]))
+        if _NUMERIC.search(host):
+            return str(ipaddress.IPv4Address(host))
+    except ValueError:
+        raise ValueError("the base URL has no valid address") from None
+    if not _HOST.fullmatch(host) or ".." in host:
         raise ValueError("the base URL has no valid host name")
-    elif host.rpartition(".")[2].isdigit() or host.startswith("0x"):
-        ipaddress.IPv4Address(host)
+    return host
 
 
 def parse_host_variable(text: str, *, default_port: int) -> BaseUrl:
@@ -108,16 +124,16 @@ def parse_host_variable(text: str, *, default_port: int) -> BaseUrl:
     Raises:
         ValueError: As `parse_base_url`.
     """
-    text = text.strip().strip("\"'")
+    text = text.strip().strip("\"'").strip()
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "http", text
     authority, slash, path = rest.partition("/")
-    if authority.startswith(":"):
+    if re.fullmatch(r":\d+", authority):
         authority = "127.0.0.1" + authority
-    has_port = re.search(r":\d+$", authority) and (authority.count(":") == 1 or "]:" in authority)
     if authority.count(":") > 1 and not authority.startswith("["):
-        authority, has_port = f"[{authority}]", None
+        authority = f"[{authority}]"
+    has_port = re.search(r"(^[^:]*|\]):\d+$", authority)
     if not has_port and not separator:
         authority += f":{default_port}"
     url = parse_base_url(f"{scheme}://{authority}{slash}{path}")

@@ -21,7 +21,7 @@ _INT = re.compile(r"[-+]?[0-9]+")
 _OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_MAX_DIGITS = 18
+_LONGEST_NUMBER = 24
 SHOWN_CHARACTERS = 80
 _WORDS: Mapping[str, Any] = {
     "": None,
@@ -69,18 +69,15 @@ def parse_yaml(text: str) -> Document:
     """
     document = Document(None)
     try:
-        events: Iterator[Any] = (
-            event
-            for event in yaml.parse(text, Loader=yaml.SafeLoader)
-            if not isinstance(event, yaml.StreamStartEvent | yaml.DocumentStartEvent)
-        )
-        event = next(events, None)
-        if event is None or isinstance(event, yaml.StreamEndEvent):
+        events: Iterator[Any] = yaml.parse(text, Loader=yaml.SafeLoader)
+        next(events)  # the start of the stream
+        if isinstance(next(events), yaml.StreamEndEvent):
             return document
-        document.data = _Builder(document.lines).build(event, events, "", 0).value
-        for event in events:
-            if not isinstance(event, yaml.DocumentEndEvent | yaml.StreamEndEvent):
-                raise YamlError("more than one document", event.start_mark.line + 1)
+        document.data = _Builder(document.lines).build(next(events), events, "", 0).value
+        next(events)  # the end of the document
+        event = next(events)
+        if not isinstance(event, yaml.StreamEndEvent):
+            raise YamlError("more than one document", event.start_mark.line + 1)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         # PyYAML repeats the whole handle of a tag, which may be a value that was not quoted.
@@ -187,10 +184,10 @@ def _plain(text: str) -> Any:
     """
     if text in _WORDS:
         return _WORDS[text]
-    if _INT.fullmatch(text):
-        return int(text) if len(text) <= _MAX_DIGITS else text
-    if _OCTAL_OR_HEX.fullmatch(text):
-        return int(text, 0) if len(text) <= _MAX_DIGITS else text
+    base = 10 if _INT.fullmatch(text) else 0 if _OCTAL_OR_HEX.fullmatch(text) else None
+    if base is not None:
+        whole = int(text, base) if len(text) <= _LONGEST_NUMBER else 1 << 64
+        return whole if -(1 << 63) <= whole < 1 << 63 else text
     if _FLOAT.fullmatch(text):
         number = float(text)
         return number if math.isfinite(number) else text

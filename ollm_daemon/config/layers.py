@@ -65,7 +65,7 @@ def make_layer(name: str, data: Any, *, source: str = "", lines: Mapping[str, in
     lines = lines or {}
 
     def problem(severity: Any, key: str, message: str, hint: str = "") -> ConfigProblem:
-        return ConfigProblem(severity, message, hint, shown_key(key), source or name, _line_of(lines, key))
+        return ConfigProblem(severity, message, hint, shown_key(key), source or name, line_of(lines, key))
 
     if data is None:
         return Layer(name, source)
@@ -137,7 +137,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
 
 
-def _line_of(lines: Mapping[str, int], key: str) -> int | None:
+def line_of(lines: Mapping[str, int], key: str) -> int | None:
     """Line of a key, or of the nearest key above it."""
     while key:
         if key in lines:

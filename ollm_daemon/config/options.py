@@ -172,7 +172,9 @@ class GenerationOptionsModel(OptionsModel):
 class Options(OptionsModel):
     """Everything a layer may say."""
 
-    provider: str | None = Field(None, min_length=1, description="Name of the provider to use.")
+    provider: str | None = Field(
+        None, min_length=1, description="Name of the provider to use; local when nobody says otherwise."
+    )
     model: str | None = Field(None, min_length=1, description="Model or alias to use.")
     providers: dict[str, ProviderOptions] | None = Field(
         None, max_length=MAX_NAMES, description="Providers by name."

@@ -6,9 +6,9 @@ untrusted layer may say (see `trust`), and the one origin each key is bound to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import SecretStr
 
@@ -65,6 +65,19 @@ class _Said:
     value: Any
     layer: Layer
 
+    @property
+    def rank(self) -> int:
+        """How much its word counts."""
+        return ORDER.index(self.layer.name)
+
+
+def _any(layer: Layer) -> bool:
+    return True
+
+
+def _trusted(layer: Layer) -> bool:
+    return layer.trusted
+
 
 def resolve(layers: Iterable[Layer], outside: Outside = Outside()) -> Settings:
     """Settings from `layers`, in any order; see `layers.ORDER` for who wins."""
@@ -81,6 +94,7 @@ class _Resolver:
         self._problems: list[ConfigProblem] = []
         self._pending: list[RoutingRequest] = []
         self._dropped: set[str] = set()
+        self._offered: set[str | None] = set()
         self._refusals: dict[str, str] = {}
 
     def add(self, layer: Layer) -> None:
@@ -95,20 +109,37 @@ class _Resolver:
             self._said.setdefault(key, []).append(_Said(value, layer))
 
     def _approved_routing(self, layer: Layer, routing: Mapping[str, Any]) -> Mapping[str, Any]:
-        request = routing_request(self._outside.workspace, layer.source or layer.name, routing)
-        if self._outside.approved(request):
+        if self._is_approved(layer, routing):
             return routing
-        self._pending.append(request)
         self._dropped.update(key.split(".")[1] for key in routing)
         return {}
+
+    def _is_approved(self, layer: Layer, values: Mapping[str, Any]) -> bool:
+        """Whether the user approved what a workspace says; if not, it is pending."""
+        request = routing_request(self._outside.workspace, layer.source or layer.name, values)
+        if self._outside.approved(request):
+            return True
+        self._pending.append(request)
+        keys = [key for key, value in request.values.items() if value is not None]
+        named = ", ".join(f"`{key}`" for key in keys)
+        self._problems.append(
+            ConfigProblem(
+                "warning",
+                f"{named} from the workspace is not used until you approve it.",
+                "Run `ollm trust` in the workspace.",
+                keys[0],
+                request.source,
+                layer.lines.get(keys[0]),
+            )
+        )
+        return False
 
     def finish(self) -> Settings:
         names = sorted({key.split(".")[1] for key in self._said if key.startswith("providers.")})
         providers = {name: built for name in names if (built := self._provider(name)) is not None}
-        provider = self._chosen_provider(providers)
-        self._warn_about_pending()
+        self._check_names(providers)
         return Settings(
-            provider=provider,
+            provider=self._value("provider") or "local",
             model=self._value("model"),
             providers=providers,
             aliases={
@@ -123,55 +154,100 @@ class _Resolver:
             refusals=self._refusals,
         )
 
-    def _value(self, key: str, layers: Callable[[Layer], bool] = lambda layer: True) -> Any:
+    def _value(self, key: str, layers: Callable[[Layer], bool] = _any) -> Any:
         said = self._last(key, layers)
         return said.value if said else None
 
-    def _last(self, key: str, layers: Callable[[Layer], bool] = lambda layer: True) -> _Said | None:
+    def _last(self, key: str, layers: Callable[[Layer], bool] = _any) -> _Said | None:
         return next((said for said in reversed(self._said.get(key, ())) if layers(said.layer)), None)
 
-    def _chosen_provider(self, providers: Mapping[str, ProviderSettings]) -> str:
-        """The provider's name; one that only an unapproved part of the workspace defines is passed over."""
-        chosen = [
-            said
-            for said in self._said.get("provider", ())
-            if said.layer.trusted or said.value in providers or said.value not in self._dropped
-        ]
-        said = chosen[-1] if chosen else None
-        if said is None:
-            return "local"
-        settings = providers.get(said.value)
-        if not said.layer.trusted and settings and not self._selectable(settings):
-            self._ask_for_name(said, settings)
-        return str(said.value)
+    def _check_names(self, providers: Mapping[str, ProviderSettings]) -> None:
+        """Whether a workspace may send prompts where the names it uses lead.
 
-    def _selectable(self, settings: ProviderSettings) -> bool:
-        marked = self._value(f"providers.{settings.name}.selectable", lambda layer: layer.trusted)
-        return settings.base_url.is_loopback if marked is None else bool(marked)
-
-    def _ask_for_name(self, said: _Said, settings: ProviderSettings) -> None:
-        """A workspace chose a provider on another machine that the user did not offer to workspaces."""
-        values = {f"providers.{settings.name}.baseUrl": str(settings.base_url), "provider": settings.name}
-        request = routing_request(self._outside.workspace, said.layer.source or said.layer.name, values)
-        if not self._outside.approved(request):
-            self._pending.append(request)
-            self._refusals[settings.name] = (
-                f"This workspace chooses the provider {settings.name} at {settings.base_url}, "
-                "which is on another machine and needs your approval."
-            )
-
-    def _warn_about_pending(self) -> None:
-        for request in self._pending:
-            keys = ", ".join(f"`{key}`" for key, value in request.values.items() if value is not None)
-            self._problems.append(
-                ConfigProblem(
-                    "warning",
-                    f"{keys} from the workspace is not used until you approve it.",
-                    "Run `ollm trust` in the workspace.",
-                    next(iter(request.values)),
-                    request.source,
+        An alias, or a model that is one, is passed over if it leads where it may not; so is a provider that
+        only an unapproved part of the workspace defines. Any other provider it may not choose is refused.
+        """
+        own = (self._value("provider", _trusted) or "local", self._value("model", _trusted) or "")
+        self._offered = {self._leads_to(name, providers, _trusted) for name in own}
+        unknown = self._drop_aliases(providers)
+        self._forget("provider", (self._dropped - providers.keys()) | unknown)
+        self._forget("model", unknown)
+        for key in ("provider", "model"):
+            said = self._last(key)
+            if said is None or said.layer.trusted:
+                continue
+            if key == "model" and f"aliases.{said.value}" not in self._said:
+                continue
+            settings = providers.get(self._leads_to(said.value, providers) or "")
+            if settings is None or self._may_use(settings, {key: said.value}, said.layer):
+                continue
+            if key == "model":
+                self._forget(key)
+            else:
+                self._refusals[settings.name] = (
+                    f"This workspace chooses the provider {settings.name} at {settings.base_url}, "
+                    "which is on another machine and needs your approval."
                 )
-            )
+
+    def _drop_aliases(self, providers: Mapping[str, ProviderSettings]) -> set[str]:
+        """Forget a workspace's aliases that lead where it may not; gives the names nobody else knows."""
+        by_target: dict[str, list[str]] = {}
+        for key, sayings in self._said.items():
+            if key.startswith("aliases.") and not sayings[-1].layer.trusted:
+                target = self._leads_to(key.removeprefix("aliases."), providers)
+                by_target.setdefault(target or "", []).append(key)
+        dropped = []
+        for target, keys in by_target.items():
+            values = {key: self._value(key) for key in keys}
+            layer = self._said[keys[0]][-1].layer
+            if target and not self._may_use(providers[target], values, layer):
+                dropped += keys
+        for key in dropped:
+            self._forget(key)
+        return {key.removeprefix("aliases.") for key in dropped if key not in self._said}
+
+    def _leads_to(
+        self,
+        name: str,
+        providers: Mapping[str, ProviderSettings],
+        layers: Callable[[Layer], bool] = _any,
+    ) -> str | None:
+        """The provider that a name, an alias or `provider/model` means."""
+        seen: set[str] = set()
+        while name not in providers:
+            if name in seen:
+                return None
+            seen.add(name)
+            name = self._value(f"aliases.{name}", layers) or name.partition("/")[0]
+        return name
+
+    def _may_use(self, settings: ProviderSettings, names: Mapping[str, str], layer: Layer) -> bool:
+        """Whether a workspace may choose this provider by these names; asks for approval if not."""
+        key = f"providers.{settings.name}"
+        if settings.name in self._offered or self._is_selectable(settings):
+            return True
+        if self._is_approved(layer, {**names, f"{key}.baseUrl": str(settings.base_url)}):
+            self._offered.add(settings.name)
+            return True
+        return False
+
+    def _is_selectable(self, settings: ProviderSettings) -> bool:
+        marked = self._value(f"providers.{settings.name}.selectable", _trusted)
+        if marked is not None:
+            return bool(marked)
+        # An address that the workspace itself gives is in use because it was approved.
+        address = self._last(f"providers.{settings.name}.baseUrl")
+        return settings.base_url.is_loopback or (address is not None and not address.layer.trusted)
+
+    def _forget(self, key: str, names: Container[str] | None = None) -> None:
+        """Take back what workspaces say under `key`: all of it, or these names."""
+        kept = [
+            said
+            for said in self._said.pop(key, ())
+            if said.layer.trusted or (names is not None and said.value not in names)
+        ]
+        if kept:
+            self._said[key] = kept
 
     def _provider(self, name: str) -> ProviderSettings | None:
         def value(field: str) -> Any:
@@ -203,7 +279,9 @@ class _Resolver:
             base_url=base_url,
             backend=_BACKEND_SPELLINGS.get(backend, backend),
             credentials=credentials,
-            headers=self._headers(name, trusted=False),
+            headers=tuple(
+                (header, said.value.get_secret_value()) for header, said in self._headers(name, trusted=False)
+            ),
             proxy=self._proxy(name, base_url),
             verify_tls=value("verifyTls") is not False,
             ca_file=value("caFile"),
@@ -214,51 +292,60 @@ class _Resolver:
     def _credentials(self, name: str) -> Credentials | None:
         """The key and headers the user configured, bound to the address the user configured.
 
-        A key is bound to the address that the user's own layers give; one from a flag to the address
-        with that flag. What a workspace says about the address never moves a key.
+        They are bound to the address that the user's own layers give; what a flag says, to the address
+        with the flags. What a workspace says about the address never moves a key.
         """
-        key = self._last(f"providers.{name}.apiKey", lambda layer: layer.trusted)
-        file = self._last(f"providers.{name}.apiKeyFile", lambda layer: layer.trusted)
+        key = self._key(name)
         headers = self._headers(name, trusted=True)
-        said = max(
-            (said for said in (key, file) if said),
-            key=lambda said: ORDER.index(said.layer.name),
-            default=None,
-        )
-        secret: SecretStr | None = None
-        if said is not None and said is file:
-            text, problem = self._outside.read_secret(str(said.value))
-            if text is None:
-                self._problems.append(
-                    ConfigProblem(
-                        "error", f"`providers.{name}.apiKeyFile`: {problem}", source=said.layer.source
-                    )
-                )
-            else:
-                secret = SecretStr(text)
-        elif said is not None:
-            secret = said.value
-        if secret is None and not headers:
+        secrets = [said for _, said in headers] + ([key] if key else [])
+        origin = self._bound_to(name, max(secrets, key=lambda said: said.rank)) if secrets else None
+        if origin is None:
             return None
-        with_flags = said is not None and said.layer.name == "flags"
+        return Credentials(
+            origin,
+            key.value if key and self._bound_to(name, key) == origin else None,
+            tuple((header, said.value) for header, said in headers if self._bound_to(name, said) == origin),
+        )
+
+    def _bound_to(self, name: str, secret: _Said) -> str | None:
+        with_flags = secret.layer.name == "flags"
         address = self._value(
             f"providers.{name}.baseUrl",
             lambda layer: layer.trusted and (with_flags or layer.name != "flags"),
         )
-        if address is None:
-            return None
-        return Credentials(
-            parse_base_url(address).origin, secret, tuple((key, SecretStr(text)) for key, text in headers)
-        )
+        return None if address is None else parse_base_url(address).origin
 
-    def _headers(self, name: str, *, trusted: bool) -> tuple[tuple[str, str], ...]:
+    def _key(self, name: str) -> _Said | None:
+        """The strongest key; one from a file is read."""
+        key = self._last(f"providers.{name}.apiKey", _trusted)
+        file = self._last(f"providers.{name}.apiKeyFile", _trusted)
+        if file is None or (key is not None and key.rank >= file.rank):
+            return key
+        text, problem = self._outside.read_secret(str(file.value))
+        if problem:
+            field = f"providers.{name}.apiKeyFile"
+            origin = file.layer.origin(field)
+            severity: Literal["error", "warning"] = "error" if text is None else "warning"
+            self._problems.append(
+                ConfigProblem(
+                    severity, f"`{field}`: {problem}", key=field, source=origin.source, line=origin.line
+                )
+            )
+        return None if text is None else _Said(SecretStr(text), file.layer)
+
+    def _headers(self, name: str, *, trusted: bool) -> list[tuple[str, _Said]]:
+        """Headers from trusted or from other layers; of two spellings of one name the last one counts."""
         prefix = f"providers.{name}.headers."
-        found = {
-            key.removeprefix(prefix): said[-1].value.get_secret_value()
-            for key, said in self._said.items()
-            if key.startswith(prefix) and said[-1].layer.trusted is trusted
-        }
-        return tuple(sorted(found.items()))
+        found: dict[str, tuple[str, _Said]] = {}
+        for key, sayings in self._said.items():
+            if key.startswith(prefix):
+                header, said = key.removeprefix(prefix), sayings[-1]
+                known = found.get(header.lower())
+                if known is None or known[1].rank < said.rank:
+                    found[header.lower()] = header, said
+        return sorted(
+            (item for item in found.values() if item[1].layer.trusted is trusted), key=lambda item: item[0]
+        )
 
     def _proxy(self, name: str, base_url: BaseUrl) -> str | None:
         if base_url.is_loopback:
@@ -278,7 +365,8 @@ class _Resolver:
 
     def _warn_about_address(self, name: str, base_url: BaseUrl, credentials: Credentials | None) -> None:
         warnings = []
-        if credentials and base_url.scheme == "http" and not base_url.is_loopback:
+        sent = credentials is not None and credentials.origin == base_url.origin
+        if sent and base_url.scheme == "http" and not base_url.is_loopback:
             warnings.append(
                 (f"the key of `{name}` travels unencrypted to {base_url}.", "Use https where you can.")
             )

@@ -18,7 +18,7 @@ from typing import Any
 from urllib import request as urllib_request
 
 from ollm_daemon.config._yaml import YamlError, parse_yaml
-from ollm_daemon.config.layers import Layer, make_layer
+from ollm_daemon.config.layers import MAX_PROBLEMS, Layer, line_of, make_layer, shown_key
 from ollm_daemon.config.options import check_key
 from ollm_daemon.config.settings import ConfigProblem
 from ollm_daemon.urls import BaseUrl, parse_host_variable
@@ -152,8 +152,10 @@ def read_secret_file(path: str) -> tuple[str | None, str]:
         key = text.strip()
         check_key(key)
     except (ValueError, RuntimeError) as error:  # no key; NUL in the path; `~` of nobody
-        return None, f"{error}.".lower()
-    return key, "other users can read this file; run `chmod 600` on it." if _readable_by_others(status) else ""
+        return None, f"{str(error).rstrip('.')}."
+    if _readable_by_others(status):
+        return key, "other users can read this file; run `chmod 600` on it."
+    return key, ""
 
 
 def read_own_file(path: Path) -> str | None:
@@ -259,7 +261,9 @@ def _expand(
     problems: list[ConfigProblem] = []
 
     def problem(path: str, message: str) -> None:
-        problems.append(ConfigProblem("error", message, key=path, source=source, line=lines.get(path)))
+        if len(problems) < MAX_PROBLEMS:
+            line = line_of(lines, path)
+            problems.append(ConfigProblem("error", message, key=shown_key(path), source=source, line=line))
 
     def walk(value: Any, path: str, expandable: bool) -> Any:
         if isinstance(value, dict):
@@ -276,7 +280,7 @@ def _expand(
         if not isinstance(value, str) or "${" not in value:
             return value
         if environment is None:
-            problem(path, f"`{path}`: a workspace cannot use ${{…}}; only your own file can.")
+            problem(path, f"`{shown_key(path)}`: a workspace cannot use ${{…}}; only your own file can.")
             return value
         return _fill_in(value, environment, path, problem) if expandable else value
 

@@ -14,7 +14,6 @@ from typing import Any
 from ollm_daemon.errors import BrokenAnswerError, ErrorKind, RefusedError
 from ollm_daemon.providers._json import decode_json
 
-SHOWN_CHARACTERS = 500
 _MAX_NESTING = 4
 
 _BY_STATUS = {
@@ -60,6 +59,7 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], ErrorKind], ...] = (
         ),
         ErrorKind.NOT_FOUND,
     ),
+    (re.compile(r'^option ".{1,80}" must be of type|^invalid format: '), ErrorKind.INVALID),
     (re.compile(r"invalid_api_key|invalid api key", re.IGNORECASE), ErrorKind.AUTH),
     (re.compile(r"unexpected endpoint or method", re.IGNORECASE), ErrorKind.PROTOCOL),
     (re.compile(r"server busy|server is busy|high traffic", re.IGNORECASE), ErrorKind.OVERLOADED),
@@ -153,9 +153,8 @@ def _code_of(value: dict[str, Any]) -> str:
 
 
 def clean_text(text: str) -> str:
-    """One line without control characters or bidirectional overrides, cut to what a person reads."""
-    line = " ".join(_CONTROL.sub(" ", html.unescape(text)).split())
-    return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + "…"
+    """One line without control characters or bidirectional overrides."""
+    return " ".join(_CONTROL.sub(" ", html.unescape(text)).split())
 
 
 def classify(status: int | None, failure: Failure) -> tuple[ErrorKind, bool]:

@@ -34,6 +34,7 @@ from ollm_daemon.errors import (
 )
 from ollm_daemon.providers._clock import Watch
 from ollm_daemon.providers._failures import classify, clean_text, find_failure, read_failure
+from ollm_daemon.providers._hints import hint_for
 from ollm_daemon.providers._json import decode_json
 from ollm_daemon.providers._transport import StreamTransport
 from ollm_daemon.providers.backends import Backend
@@ -43,6 +44,8 @@ MAX_ERROR_BODY = 64 << 10
 MAX_BODY = 32 << 20
 MAX_STREAM = 256 << 20
 """Bytes of one streamed answer on the wire; 64 MiB of text in chunks of JSON."""
+SHOWN_CHARACTERS = 600
+"""Of an error's sentence, however much the server said."""
 MAX_RETRY_AFTER = 86_400.0
 QUICK = Timeouts(connect=5, first_token=30, idle=30, stall=30, total=60)
 """Limits for requests that ask a server about itself."""
@@ -135,9 +138,8 @@ class UpstreamClient:
         failure = find_failure(value)
         if failure:
             kind, loading = classify(None, failure)
-            raise RefusedError(
-                f"{self._who()} answered with an error: {failure.message}", kind=kind, loading=loading
-            )
+            said = f"{self._who()} answered with an error: {failure.message}"
+            raise self._presentable(RefusedError(said, kind=kind, loading=loading))
         return value
 
     @contextlib.asynccontextmanager
@@ -163,7 +165,7 @@ class UpstreamClient:
                     self._check_type(stream)
                     yield stream
         except ProviderError as error:
-            raise self._redacted(error) from error.__cause__
+            raise self._presentable(error) from error.__cause__
 
     @contextlib.asynccontextmanager
     async def _send(
@@ -215,6 +217,7 @@ class UpstreamClient:
             cookies=http.cookiejar.CookieJar(refuse_all),
             trust_env=False,
             follow_redirects=False,
+            event_hooks={"response": [_set_location_aside]},
         )
 
     def _ssl_context(self) -> ssl.SSLContext:
@@ -268,7 +271,7 @@ class UpstreamClient:
         kind, loading = classify(status, failure)
         said = f": {failure.message}" if failure.message else ""
         if kind is ErrorKind.REDIRECT:
-            said = f", a redirect to {_origin_shown(response.headers.get('location', ''))}"
+            said = f", a redirect to {_origin_shown(response.extensions['location'])}"
         return RefusedError(
             f"{self._who()} answered {status}{said}",
             kind=kind,
@@ -282,32 +285,7 @@ class UpstreamClient:
         return f"{self._backend.title_first} at {self.base_url}"
 
     def _hint(self, kind: ErrorKind) -> str:
-        name = self.settings.name
-        address = f"`providers.{name}.baseUrl`"
-        key_place = f"`providers.{name}.apiKey` in the user configuration or {self._backend.key_variable}"
-        credentials = self.settings.credentials
-        has_key = credentials is not None and credentials.origin == self.base_url.origin
-        if credentials and not has_key:
-            missing = (
-                f"The configured key belongs to {credentials.origin} and was not sent here; "
-                f"give one for this address with --api-key-file or {key_place}."
-            )
-        else:
-            missing = f"The server wants a key: set {key_place}."
-        wrong = f"Correct the key in {key_place}."
-        return {
-            ErrorKind.UNREACHABLE: f"Is the server running? {self._backend.start}",
-            ErrorKind.DNS: f"Check the host name in {address}.",
-            ErrorKind.AUTH: wrong if has_key else missing,
-            ErrorKind.FORBIDDEN: wrong if has_key else missing,
-            ErrorKind.PROTOCOL: f"Check {address}: is another program listening there?",
-            ErrorKind.REDIRECT: f"Redirects are not followed; put the final address in {address}.",
-            ErrorKind.NOT_FOUND: self._backend.get_model,
-            ErrorKind.CONTEXT_LENGTH: "Shorten the prompt, or start the model with a larger context window.",
-            ErrorKind.TLS: f"Check the scheme in {address}, or name the certificate authority in `caFile`.",
-            ErrorKind.RATE_LIMITED: "Wait a moment and try again.",
-            ErrorKind.OVERLOADED: "The server is busy; try again.",
-        }.get(kind, "")
+        return hint_for(kind, self.settings, self._backend, self.base_url)
 
     @contextlib.contextmanager
     def _mapped(self, watch: Watch) -> Iterator[None]:
@@ -338,7 +316,7 @@ class UpstreamClient:
 
     def _connect_failure(self, error: httpx.ConnectError) -> UnreachableError:
         cause = _root_cause(error)
-        if isinstance(cause, socket.gaierror):
+        if isinstance(cause, socket.gaierror | UnicodeError):
             kind, why = ErrorKind.DNS, "its host name cannot be found"
         elif isinstance(cause, ssl.SSLCertVerificationError):
             kind, why = ErrorKind.TLS, f"its certificate is not accepted ({cause.verify_message})"
@@ -374,11 +352,15 @@ class UpstreamClient:
             hint="The server may have crashed; see its log.",
         )
 
-    def _redacted(self, error: ProviderError) -> ProviderError:
-        """The error without any key of ours that the server echoed, in any spelling."""
+    def _presentable(self, error: ProviderError) -> ProviderError:
+        """The error without any key of ours that the server echoed, in any spelling, and of a length that
+        a person reads. Cut last, so that no half of a key is left.
+        """
         message = str(error)
         for spelling in self._secret_spellings():
             message = message.replace(spelling, "***")
+        if len(message) > SHOWN_CHARACTERS:
+            message = message[:SHOWN_CHARACTERS] + "…"
         error.args = (message,)
         return error
 
@@ -395,6 +377,11 @@ class UpstreamClient:
                 yield json.dumps(secret)[1:-1]
                 yield quote(secret, safe="")
                 yield base64.b64encode(secret.encode()).decode()
+
+
+async def _set_location_aside(response: httpx.Response) -> None:
+    """Httpx prepares to follow a redirect, body and all, even when it is told not to."""
+    response.extensions["location"] = response.headers.pop("location", "")
 
 
 def _root_cause(error: BaseException) -> BaseException:
@@ -415,6 +402,7 @@ def _origin_shown(location: str) -> str:
 
 def _retry_after(value: str | None) -> float | None:
     """Seconds of a Retry-After header; a date is not worth a clock comparison and counts as absent."""
-    if value is None or len(value) > 8 or not (value.isascii() and value.isdigit()):
+    text = (value or "").strip()
+    if not 1 <= len(text) <= 8 or not (text.isascii() and text.isdigit()):
         return None
-    return min(float(value), MAX_RETRY_AFTER)
+    return min(float(text), MAX_RETRY_AFTER)

@@ -21,6 +21,8 @@ def decode_json(data: bytes | str) -> Any:
     try:
         return parse_json(text)
     except ValueError:
+        # Not a word of it is repeated: it may be anything, a key of ours among it.
         raise BrokenAnswerError(
-            f"The server sent something that is not JSON: {text[:80]!r}", kind=ErrorKind.PROTOCOL
+            f"The server sent {len(text)} characters that are not JSON where JSON belongs.",
+            kind=ErrorKind.PROTOCOL,
         ) from None

@@ -25,12 +25,12 @@ from ollm_daemon.domain import (
     ToolCallDelta,
     Usage,
 )
-from ollm_daemon.errors import UnsupportedError
+from ollm_daemon.errors import ProviderError, UnsupportedError
 from ollm_daemon.providers._failures import Failure, find_failure, refused_in_stream
 from ollm_daemon.providers._json import decode_json
 from ollm_daemon.providers._sse import SseDecoder
 from ollm_daemon.providers.backends import DEFAULT_MAX_TOKENS, Backend
-from ollm_daemon.providers.base import EventBatch, arguments_text, count, truncated
+from ollm_daemon.providers.base import EventBatch, arguments_text, count, milliseconds, text_of, truncated
 
 _OPTIONS = (
     "temperature",
@@ -203,37 +203,40 @@ class ChatDecoder:
         self._timings: Timings | None = None
         self._model: str | None = None
         self._first_text = backend.error_text is not None
+        self._failure: ProviderError | None = None
         self.done = False
 
     def feed(self, data: bytes) -> list[ProviderEvent]:
-        """Events of the next bytes. After the end mark everything is ignored.
-
-        Raises:
-            RefusedError: The server reports an error inside the answer.
-            BrokenAnswerError: What arrived is not JSON, or is over a limit.
-        """
+        """As `StreamDecoder.feed`. After the end mark everything is ignored."""
         if self._whole is not None:
             self._whole += data
             return []
         batch = EventBatch()
-        self._take_events(self._sse.feed(data), batch)
+        try:
+            self._take_events(self._sse.feed(data), batch)
+        except ProviderError as error:
+            self._failure, self.done = error, True
         return batch.take()
 
-    def close(self) -> list[ProviderEvent]:
-        """The end of the bytes: the last events and the `Finished`.
-
-        Raises:
-            BrokenAnswerError: `stream_truncated`, when there was no end mark of any kind.
-        """
+    def end(self) -> list[ProviderEvent]:
+        """As `StreamDecoder.end`."""
         batch = EventBatch()
-        if self._whole is not None:
-            self._take_chunk(decode_json(bytes(self._whole)), batch, "message")
-        else:
-            self._take_events(self._sse.close(), batch)
+        try:
+            if self._whole is not None:
+                self._take_chunk(decode_json(bytes(self._whole)), batch, "message")
+            else:
+                self._take_events(self._sse.close(), batch)
+        except ProviderError as error:
+            self._failure = self._failure or error
+        return batch.take()
+
+    def finished(self) -> Finished:
+        """As `StreamDecoder.finished`; without an end mark of any kind the answer is truncated."""
+        if self._failure:
+            raise self._failure
         if not self.done and self._reason is None:
             raise truncated(self._backend.title)
-        batch.add(Finished(self._reason or "unknown", self._usage, self._timings, self._model))
-        return batch.take()
+        return Finished(self._reason or "unknown", self._usage, self._timings, self._model)
 
     def _take_events(self, events: list[Any], batch: EventBatch) -> None:
         for event in events:
@@ -263,23 +266,23 @@ class ChatDecoder:
                 delta = choice.get(key)
                 if isinstance(delta, dict):
                     self._take_delta(delta, batch)
-                reason = choice.get("finish_reason")
+                reason = text_of(choice.get("finish_reason"))
                 if reason:
                     self._take_reason(reason)
-        if self._model is None and isinstance(chunk.get("model"), str):
-            self._model = chunk["model"] or None
+        if self._model is None:
+            self._model = text_of(chunk.get("model"))
         if chunk.get("usage"):
             self._usage = _decode_usage(chunk["usage"]) or self._usage
         if chunk.get("timings"):
             self._timings = _decode_timings(chunk["timings"])
 
     def _take_delta(self, delta: dict[str, Any], batch: EventBatch) -> None:
-        text = delta.get("content")
+        text = text_of(delta.get("content"))
         # vLLM 0.11.1 to 0.15 sends both names with the same text.
-        thinking = delta.get("reasoning_content") or delta.get("reasoning")
-        if thinking and isinstance(thinking, str):
+        thinking = text_of(delta.get("reasoning_content")) or text_of(delta.get("reasoning"))
+        if thinking:
             batch.thinking(thinking)
-        if text and isinstance(text, str):
+        if text:
             if self._first_text:
                 self._check_first_text(text)
             batch.text(text)
@@ -289,12 +292,12 @@ class ChatDecoder:
                 if isinstance(call, dict):
                     batch.add(_decode_call(call, position))
 
-    def _take_reason(self, reason: Any) -> None:
+    def _take_reason(self, reason: str) -> None:
         if reason in _FAILED_FINISH:
             raise refused_in_stream(Failure("the engine stopped before the answer was complete"))
         if reason == "length" and self._backend.length_means_stop:
             reason = "stop"
-        self._reason = _FINISH.get(str(reason), "unknown")
+        self._reason = _FINISH.get(reason, "unknown")
 
     def _check_first_text(self, text: str) -> None:
         self._first_text = False
@@ -314,8 +317,8 @@ def _decode_call(call: dict[str, Any], position: int) -> ToolCallDelta:
     index = count(call.get("index"))
     return ToolCallDelta(
         index=position if index is None else index,
-        id=call.get("id") or None,
-        name=function.get("name") or None,
+        id=text_of(call.get("id")),
+        name=text_of(function.get("name")),
         arguments_fragment=arguments_text(function.get("arguments")),
     )
 
@@ -335,4 +338,7 @@ def _decode_timings(timings: Any) -> Timings | None:
     """llama.cpp's own clock, milliseconds (b11434)."""
     if not isinstance(timings, dict):
         return None
-    return Timings(prompt_ms=timings.get("prompt_ms"), generation_ms=timings.get("predicted_ms"))
+    return Timings(
+        prompt_ms=milliseconds(timings.get("prompt_ms")),
+        generation_ms=milliseconds(timings.get("predicted_ms")),
+    )

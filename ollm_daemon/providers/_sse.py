@@ -131,22 +131,29 @@ class SseDecoder:
         events: list[SseEvent] = []
         pending = self._data
         for line in lines:
+            if len(line) > self._max_line:
+                raise line_too_long(self._max_line)
             if not line:
                 if pending:
                     data = pending[0] if len(pending) == 1 else b"\n".join(pending)
                     events.append(SseEvent(data, self._type or "message", self._id))
                     pending.clear()
-                    self._data_size = 0
+                self._data_size = 0
                 self._type = ""
             elif line.startswith(b"data:"):
-                value = line[6:] if line[5:6] == b" " else line[5:]
-                pending.append(value)
-                self._data_size += len(value) + 1
-                if self._data_size > self._max_event or len(line) > self._max_line:
-                    raise self._too_large(line)
+                self._add_data(line[6:] if line[5:6] == b" " else line[5:])
             elif not line.startswith(b":"):
                 self._take_field(line, events)
         return events
+
+    def _add_data(self, value: bytes) -> None:
+        self._data.append(value)
+        self._data_size += len(value) + 1
+        if self._data_size > self._max_event:
+            raise BrokenAnswerError(
+                f"The server sent an event of more than {self._max_event >> 20} MiB, the most that is taken.",
+                kind=ErrorKind.LIMIT,
+            )
 
     def _take_field(self, line: bytes, events: list[SseEvent]) -> None:
         """Everything but comments and the usual `data:` line."""
@@ -156,7 +163,7 @@ class SseDecoder:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._data.append(value)
+            self._add_data(value)
         elif name == b"event":
             self._type = value.decode("utf-8", "replace")
         elif name == b"id":
@@ -167,15 +174,7 @@ class SseDecoder:
                 self.retry_ms = int(value)
         elif name == b"error" and self._extras:
             self._type = "error"
-            self._data.append(value)
-
-    def _too_large(self, line: bytes) -> BrokenAnswerError:
-        if len(line) > self._max_line:
-            return line_too_long(self._max_line)
-        return BrokenAnswerError(
-            f"The server sent an event of more than {self._max_event >> 20} MiB, the most that is accepted.",
-            kind=ErrorKind.LIMIT,
-        )
+            self._add_data(value)
 
 
 def _is_json(data: bytes) -> bool:

@@ -43,7 +43,6 @@ class _Connection(asyncio.BufferedProtocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, buffer: bytearray) -> None:
         self._loop = loop
-        self._buffer = buffer
         self._view = memoryview(buffer)
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -73,8 +72,9 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return self._buffer
+    def get_buffer(self, sizehint: int) -> memoryview:
+        # A view, as TLS fills it in slices, and a slice of a bytearray would be a copy.
+        return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
         if self.complete:
@@ -84,7 +84,7 @@ class _Connection(asyncio.BufferedProtocol):
         self.received += nbytes
         try:
             self._parser.feed_data(self._view[:nbytes])
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self.complete:
                 self.keep_alive = False
             else:
@@ -103,7 +103,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
-        if self.has_head and not self.complete and not self._has_length():
+        if exc is None and self.has_head and not self.complete and not self._has_length():
             # Without a length the end of the connection is the end of the body.
             self.complete, self.keep_alive = True, False
         elif not self.complete and self.error is None:
@@ -123,6 +123,8 @@ class _Connection(asyncio.BufferedProtocol):
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self.complete:
+            return
         status = self._parser.get_status_code()
         if 100 <= status < 200:
             self.headers.clear()
@@ -331,7 +333,8 @@ class StreamTransport(httpx.AsyncBaseTransport):
                 )
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"no connection within {limit} s") from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            # A name that cannot even be encoded is a UnicodeError.
             raise httpx.ConnectError(str(error)) from error
         self._all.add(connection)
         return connection

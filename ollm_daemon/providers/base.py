@@ -142,13 +142,23 @@ class StreamDecoder(Protocol):
 
     @property
     def done(self) -> bool:
-        """Whether the end mark has been read."""
+        """Whether nothing more is of interest: the end mark has been read, or a failure."""
 
     def feed(self, data: bytes) -> list[ProviderEvent]:
-        """Events of the next bytes."""
+        """Events of the next bytes; a failure among them is kept for
+        `finished`, so that no text before it is lost.
+        """
 
-    def close(self) -> list[ProviderEvent]:
-        """The last events and the `Finished`; raises when there was no end mark."""
+    def end(self) -> list[ProviderEvent]:
+        """The bytes are over: what was still incomplete, if it means something."""
+
+    def finished(self) -> Finished:
+        """The last event of the stream.
+
+        Raises:
+            RefusedError: The server reported an error inside the answer.
+            BrokenAnswerError: What arrived was not JSON, was over a limit, or had no end mark.
+        """
 
 
 async def decode_stream(stream: UpstreamStream, decoder: StreamDecoder) -> AsyncIterator[list[ProviderEvent]]:
@@ -159,9 +169,13 @@ async def decode_stream(stream: UpstreamStream, decoder: StreamDecoder) -> Async
             stream.content_arrived()
             yield events
         if decoder.done:
-            stream.finish()
             break
-    yield decoder.close()
+    last = decoder.end()
+    if last:
+        yield last
+    finished = decoder.finished()
+    stream.finish()
+    yield [finished]
 
 
 def truncated(title: str) -> BrokenAnswerError:
@@ -178,6 +192,17 @@ def arguments_text(arguments: Any) -> str:
     if arguments is None:
         return ""
     return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+def text_of(value: Any) -> str | None:
+    """A text as servers send it, or `None` for what is empty or not one."""
+    return value if isinstance(value, str) and value else None
+
+
+def milliseconds(value: Any) -> float | None:
+    """A duration as servers send it, or `None` for what is not one."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < float("inf") else None
 
 
 def count(value: Any) -> int | None:

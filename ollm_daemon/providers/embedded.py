@@ -25,7 +25,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from pydantic import SecretStr
 
 from ollm_daemon.domain import ChatRequest, Credentials, ModelInfo, ProviderEvent, ProviderSettings
-from ollm_daemon.errors import ConfigError, ErrorKind, UnreachableError
+from ollm_daemon.errors import ConfigError, ErrorKind, ProviderError, UnreachableError
 from ollm_daemon.providers._failures import clean_text
 from ollm_daemon.providers.backends import BACKENDS
 from ollm_daemon.providers.base import ChatStream
@@ -93,6 +93,15 @@ class EmbeddedProvider(OpenAICompatibleProvider):
         await self._server.stop()
 
     async def _ensure_running(self) -> None:
+        """Start the child if it is not there, or is there and does not answer."""
+        await self._follow_server()
+        try:
+            await self.http.get_json("/health")
+        except ProviderError:
+            await self._server.stop()
+            await self._follow_server()
+
+    async def _follow_server(self) -> None:
         base_url, key = await self._server.ensure_running()
         if base_url != self.http.base_url:
             self.http.moved_to(base_url, Credentials(base_url.origin, SecretStr(key)))

@@ -22,7 +22,7 @@ from ollm_daemon.domain import (
 )
 from ollm_daemon.errors import ProviderError, UnsupportedError
 from ollm_daemon.providers._failures import find_failure, refused_in_stream
-from ollm_daemon.providers._http import UpstreamClient
+from ollm_daemon.providers._http_provider import HttpProvider
 from ollm_daemon.providers._json import decode_json
 from ollm_daemon.providers._ndjson import NdjsonDecoder
 from ollm_daemon.providers._openai_dialect import encode_tool
@@ -34,6 +34,7 @@ from ollm_daemon.providers.base import (
     arguments_text,
     count,
     decode_stream,
+    text_of,
     truncated,
 )
 
@@ -52,11 +53,10 @@ _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 _NS_PER_MS = 1e6
 
 
-class LocalProvider:
+class LocalProvider(HttpProvider):
     """Ollama."""
 
     streaming_format: Literal["ndjson", "sse"] = "ndjson"
-    backend = BACKENDS["ollama"]
     capabilities = Capabilities(
         list_models=True,
         pull_models=True,
@@ -67,28 +67,7 @@ class LocalProvider:
     )
 
     def __init__(self, settings: ProviderSettings) -> None:
-        self.settings = settings
-        self.http = UpstreamClient(settings, self.backend)
-
-    @property
-    def name(self) -> str:
-        """The name it is registered under."""
-        return self.settings.name
-
-    @property
-    def base_url(self) -> str:
-        """The address it sends to."""
-        return str(self.http.base_url)
-
-    @property
-    def limits_seconds(self) -> float:
-        """How long a generation may wait for its first text."""
-        return self.settings.timeouts.first_token
-
-    @property
-    def open_connections(self) -> int:
-        """Sockets to its server, idle ones too."""
-        return self.http.open_connections
+        super().__init__(settings, BACKENDS["ollama"])
 
     def chat_stream(self, request: ChatRequest) -> ChatStream:
         """As `ProviderAdapter.chat_stream`, from `POST /api/chat`."""
@@ -110,14 +89,6 @@ class LocalProvider:
         """Whether `model` is not in memory yet."""
         loaded = await self._loaded_models()
         return loaded is not None and model not in loaded and f"{model}:latest" not in loaded
-
-    async def connect_ahead(self) -> None:
-        """As `ProviderAdapter.connect_ahead`."""
-        await self.http.connect_ahead()
-
-    async def aclose(self) -> None:
-        """Close its connections."""
-        await self.http.aclose()
 
     async def _loaded_models(self) -> dict[str, int | None] | None:
         """Names in memory with the window each was loaded with, or `None` when that is not known."""
@@ -193,59 +164,64 @@ class ChatDecoder:
         self._lines = NdjsonDecoder()
         self._finished: Finished | None = None
         self._calls = 0
+        self._failure: ProviderError | None = None
 
     @property
     def done(self) -> bool:
-        """Whether the record with `done: true` has been read."""
-        return self._finished is not None
+        """Whether the record with `done: true`, or a failure, has been read."""
+        return self._finished is not None or self._failure is not None
 
     def feed(self, data: bytes) -> list[ProviderEvent]:
-        """Events of the next bytes.
-
-        Raises:
-            RefusedError: A record reports an error.
-            BrokenAnswerError: A line is not JSON, or over the limit.
-        """
+        """As `StreamDecoder.feed`."""
         batch = EventBatch()
-        for line in self._lines.feed(data):
-            self._take_record(decode_json(line), batch)
+        try:
+            for line in self._lines.feed(data):
+                self._take_record(decode_json(line), batch)
+        except ProviderError as error:
+            self._failure = error
         return batch.take()
 
-    def close(self) -> list[ProviderEvent]:
-        """The end of the bytes: the last events and the `Finished`.
-
-        Raises:
-            BrokenAnswerError: `stream_truncated`. Ollama ends a stream without `done: true` when
-                its runner stops or repeats itself (v0.33).
-        """
+    def end(self) -> list[ProviderEvent]:
+        """As `StreamDecoder.end`."""
         batch = EventBatch()
-        for line in self._lines.close():
-            self._take_record(decode_json(line), batch)
+        try:
+            for line in self._lines.close():
+                self._take_record(decode_json(line), batch)
+        except ProviderError as error:
+            self._failure = self._failure or error
+        return batch.take()
+
+    def finished(self) -> Finished:
+        """As `StreamDecoder.finished`; Ollama ends a stream without `done: true` when its runner stops or
+        repeats itself (v0.33), which is truncated.
+        """
+        if self._failure:
+            raise self._failure
         if self._finished is None:
             raise truncated("Ollama")
-        batch.add(self._finished)
-        return batch.take()
+        return self._finished
 
     def _take_record(self, record: Any, batch: EventBatch) -> None:
         if self._finished is not None or not isinstance(record, dict):
             return
         message = record.get("message")
         if isinstance(message, dict):
-            thinking, text = message.get("thinking"), message.get("content")
+            thinking, text = text_of(message.get("thinking")), text_of(message.get("content"))
             if thinking:
                 batch.thinking(thinking)
             if text:
                 batch.text(text)
-            for call in message.get("tool_calls") or ():
+            calls = message.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
                 self._take_call(call, batch)
         elif failure := find_failure(record):
             raise refused_in_stream(failure)
         if record.get("done"):
-            reason = _FINISH.get(record.get("done_reason", ""), "unknown")
+            reason = _FINISH.get(text_of(record.get("done_reason")) or "", "unknown")
             if self._calls and reason == "stop":
                 reason = "toolCalls"
             self._finished = Finished(
-                reason, _decode_usage(record), _decode_timings(record), record.get("model")
+                reason, _decode_usage(record), _decode_timings(record), text_of(record.get("model"))
             )
 
     def _take_call(self, call: Any, batch: EventBatch) -> None:
@@ -255,7 +231,7 @@ class ChatDecoder:
             return
         index, self._calls = self._calls, self._calls + 1
         arguments = arguments_text(function.get("arguments"))
-        batch.add(ToolCallDelta(index, call.get("id") or None, function.get("name"), arguments))
+        batch.add(ToolCallDelta(index, text_of(call.get("id")), text_of(function.get("name")), arguments))
 
 
 def _entries(document: Any) -> list[dict[str, Any]]:
@@ -271,17 +247,20 @@ def _decode_model(entry: dict[str, Any], loaded: dict[str, int | None] | None) -
     name = entry["name"]
     details = entry.get("details")
     details = details if isinstance(details, dict) else {}
-    capabilities = entry.get("capabilities")
     window = (loaded or {}).get(name) or count(details.get("context_length"))
     return ModelInfo(
         id=name,
         context_length=window,
         size_bytes=count(entry.get("size")),
-        parameter_size=details.get("parameter_size") or None,
-        quantization=details.get("quantization_level") or None,
-        capabilities=tuple(capabilities) if isinstance(capabilities, list) else None,
+        parameter_size=text_of(details.get("parameter_size")),
+        quantization=text_of(details.get("quantization_level")),
+        capabilities=_texts(entry.get("capabilities")),
         loaded=None if loaded is None else name in loaded,
     )
+
+
+def _texts(value: Any) -> tuple[str, ...] | None:
+    return tuple(filter(None, map(text_of, value))) if isinstance(value, list) else None
 
 
 def _decode_usage(record: dict[str, Any]) -> Usage | None:

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from ollm_daemon.domain import ChatRequest, ModelInfo, ProviderEvent, ProviderSettings
-from ollm_daemon.providers._http import UpstreamClient
+from ollm_daemon.providers._http_provider import HttpProvider
 from ollm_daemon.providers._openai_dialect import ChatDecoder, decode_models, encode_chat
 from ollm_daemon.providers.backends import BACKENDS, Backend
 from ollm_daemon.providers.base import Capabilities, ChatStream, decode_stream
 
 
-class OpenAICompatibleProvider:
+class OpenAICompatibleProvider(HttpProvider):
     """LM Studio, LocalAI, text-generation-webui, KoboldCpp, llama.cpp, Aphrodite, TabbyAPI, FastChat
     and whatever else answers `POST /v1/chat/completions`.
     """
@@ -21,24 +21,7 @@ class OpenAICompatibleProvider:
     streaming_format: Literal["ndjson", "sse"] = "sse"
 
     def __init__(self, settings: ProviderSettings, backend: Backend | None = None) -> None:
-        self.settings = settings
-        self.backend = backend or BACKENDS.get(settings.backend, BACKENDS["generic"])
-        self.http = UpstreamClient(settings, self.backend)
-
-    @property
-    def name(self) -> str:
-        """The name it is registered under."""
-        return self.settings.name
-
-    @property
-    def base_url(self) -> str:
-        """The address it sends to."""
-        return str(self.http.base_url)
-
-    @property
-    def limits_seconds(self) -> float:
-        """How long a generation may wait for its first text."""
-        return self.settings.timeouts.first_token
+        super().__init__(settings, backend or BACKENDS.get(settings.backend, BACKENDS["generic"]))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -51,11 +34,6 @@ class OpenAICompatibleProvider:
             images=True,
             response_formats=frozenset({"text", *self.backend.formats}),
         )
-
-    @property
-    def open_connections(self) -> int:
-        """Sockets to its server, idle ones too."""
-        return self.http.open_connections
 
     def chat_stream(self, request: ChatRequest) -> ChatStream:
         """As `ProviderAdapter.chat_stream`."""
@@ -86,11 +64,3 @@ class OpenAICompatibleProvider:
     async def is_loading(self, model: str) -> bool:
         """Servers of this dialect have no common way to tell."""
         return False
-
-    async def connect_ahead(self) -> None:
-        """As `ProviderAdapter.connect_ahead`."""
-        await self.http.connect_ahead()
-
-    async def aclose(self) -> None:
-        """Close its connections."""
-        await self.http.aclose()

@@ -7,6 +7,7 @@ that version obeys, or is refused here with a sentence.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,8 @@ from ollm_daemon.providers.openai_compatible import OpenAICompatibleProvider
 
 Version = tuple[int, ...]
 
+FIRST_TO_TELL: Version = (0, 4)
+"""The first vLLM with `GET /version`; a lower number is a router's own."""
 STRUCTURED_OUTPUTS_SINCE: Version = (0, 11)
 """`structured_outputs` works; before, it is ignored in silence."""
 JSON_SCHEMA_SINCE: Version = (0, 6, 3)
@@ -92,12 +95,13 @@ class VllmProvider(OpenAICompatibleProvider):
                 hint="Leave out the stream token, or drop use_beam_search.",
             )
         constrained = wanted.type not in ("text", "json")
-        if not constrained and "best_of" not in options.extra_body:
+        if not constrained and not options.extra_body.keys() & {"best_of", "structured_outputs"}:
             return encode_chat(replace(request, options=options, response_format=wanted), self.backend)
         version = await self._ask_version()
         plain = ResponseFormat("text") if constrained else wanted
         body = encode_chat(replace(request, options=options, response_format=plain), self.backend)
         _check_best_of(body, version)
+        _check_structured_outputs(body, version)
         if constrained:
             body.update(encode_constraint(wanted, version))
         return body
@@ -116,9 +120,10 @@ class VllmProvider(OpenAICompatibleProvider):
 
 
 def parse_version(text: Any) -> Version | None:
-    """`"0.6.3.post1"` as `(0, 6, 3)`."""
-    match = re.match(r"v?(\d+(?:\.\d+)*)", text) if isinstance(text, str) else None
-    return tuple(int(part) for part in match[1].split(".")) if match else None
+    """`"0.6.3.post1"` as `(0, 6, 3)`; `None` for what is no version of vLLM."""
+    match = re.match(r"v?(\d{1,9}(?:\.\d{1,9})*)", text) if isinstance(text, str) else None
+    version = tuple(int(part) for part in match[1].split(".")) if match else None
+    return version if version and version >= FIRST_TO_TELL else None
 
 
 def encode_constraint(wanted: ResponseFormat, version: Version | None) -> dict[str, Any]:
@@ -141,20 +146,20 @@ def _take_guided(request: ChatRequest) -> tuple[ResponseFormat, GenerationOption
         UnsupportedError: More than one constraint.
     """
     extra = dict(request.options.extra_body)
+    given = {key: extra.pop(key, None) for key in _GUIDED}
     found = [
-        ResponseFormat(kind, extra.pop(key))  # type: ignore[arg-type]
+        ResponseFormat(kind, _schema(given[key]) if kind == "jsonSchema" else given[key])  # type: ignore[arg-type]
         for key, kind in _GUIDED.items()
-        if extra.get(key) is not None
+        if given[key] is not None
     ]
     if request.response_format.type != "text":
         found.append(request.response_format)
-    if "structured_outputs" in extra or "response_format" in extra:
-        # The user speaks vLLM's own language; nothing is translated.
-        found = found or [ResponseFormat("text")]
-    if len(found) > 1:
+    # These two are vLLM's own language; nothing is translated.
+    own = [key for key in ("structured_outputs", "response_format") if extra.get(key) is not None]
+    if len(found) + len(own) > 1:
         raise UnsupportedError(
             "Only one constraint can hold for one answer.",
-            hint="Keep one of responseFormat, guided_json, guided_regex, guided_choice, guided_grammar.",
+            hint=f"Keep one of responseFormat, {', '.join(_GUIDED)}, structured_outputs, response_format.",
         )
     extra.pop("guided_decoding_backend", None)
     wanted = found[0] if found else ResponseFormat("text")
@@ -172,3 +177,24 @@ def _check_best_of(body: dict[str, Any], version: Version | None) -> None:
             "This vLLM no longer has best_of: it would be ignored.",
             hint="Use n, or use_beam_search without streaming.",
         )
+
+
+def _check_structured_outputs(body: dict[str, Any], version: Version | None) -> None:
+    if body.get("structured_outputs") is None or version is None or version >= STRUCTURED_OUTPUTS_SINCE:
+        return
+    raise UnsupportedError(
+        "This vLLM does not know structured_outputs: it would be ignored.",
+        hint="Use responseFormat or guided_json, guided_regex, guided_choice or guided_grammar.",
+    )
+
+
+def _schema(value: Any) -> Any:
+    """A JSON Schema, which `guided_json` also took as text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise UnsupportedError(
+            "guided_json is not a JSON Schema.", hint="Write it as a mapping, or as JSON text."
+        ) from None
