@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import pytest_lsp
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException, JsonRpcRequestCancelled
-from pytest_lsp import ClientServerConfig, LanguageClient
+from pytest_lsp import ClientServerConfig
 
 from tests.fakes.captures import OLLAMA, capture
 from tests.fakes.peer import process_environment
@@ -22,26 +23,26 @@ BEGUN = capture(OLLAMA, "chat-stream")
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "streamToken": "t"}
 
 
-def client_factory() -> LanguageClient:
+def client_factory() -> Any:
     """A client that collects deltas."""
-    client = pytest_lsp.make_test_lsp_client()
+    client: Any = pytest_lsp.make_test_lsp_client()
     client.deltas = []
 
-    @client.feature("ollm/completion/delta")
+    @client.feature("ollm/completion/delta")  # type: ignore[untyped-decorator]
     def on_delta(params: Any) -> None:
         client.deltas.append(params)
 
     return client
 
 
-@pytest_lsp.fixture(
+@pytest_lsp.fixture(  # type: ignore[untyped-decorator]
     config=ClientServerConfig(
         server_command=[sys.executable, "-P", "-m", "ollm_daemon", "--stdio"],
         client_factory=client_factory,
         server_env=process_environment(HOME),
     )
 )
-async def client(lsp_client: LanguageClient) -> AsyncIterator[None]:
+async def client(lsp_client: Any) -> AsyncIterator[None]:
     """Neovim's capabilities, and its settings when it is asked for them."""
     await lsp_client.initialize_session(
         types.InitializeParams(
@@ -53,7 +54,7 @@ async def client(lsp_client: LanguageClient) -> AsyncIterator[None]:
     await lsp_client.shutdown_session()
 
 
-def use(client: LanguageClient, upstream: ScriptedUpstream) -> None:
+def use(client: Any, upstream: ScriptedUpstream) -> None:
     """Make the scripted Ollama what the user configured in the editor."""
     settings = {"provider": "local", "model": "m", "providers": {"local": {"baseUrl": upstream.url}}}
     client.workspace_did_change_configuration(
@@ -62,7 +63,7 @@ def use(client: LanguageClient, upstream: ScriptedUpstream) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_chat_streams_to_an_editor(client: LanguageClient) -> None:
+async def test_a_chat_streams_to_an_editor(client: Any) -> None:
     async with ScriptedUpstream(Reply(BEGUN)) as upstream:
         use(client, upstream)
         result = await client.protocol.send_request_async("ollm/chat", CHAT)
@@ -73,7 +74,7 @@ async def test_a_chat_streams_to_an_editor(client: LanguageClient) -> None:
 
 
 @pytest.mark.asyncio
-async def test_cancel_request_ends_it_with_the_code_of_the_specification(client: LanguageClient) -> None:
+async def test_cancel_request_ends_it_with_the_code_of_the_specification(client: Any) -> None:
     async with ScriptedUpstream(Reply(BEGUN[: BEGUN.index(b" colour")], End.STALL)) as upstream:
         use(client, upstream)
         answer = client.protocol.send_request("ollm/chat", CHAT, msg_id="c1")
@@ -85,7 +86,7 @@ async def test_cancel_request_ends_it_with_the_code_of_the_specification(client:
 
 
 @pytest.mark.asyncio
-async def test_a_failure_reads_as_one_sentence(client: LanguageClient) -> None:
+async def test_a_failure_reads_as_one_sentence(client: Any) -> None:
     async with ScriptedUpstream(Reply(capture(OLLAMA, "err-unknown-model"))) as upstream:
         use(client, upstream)
         with pytest.raises(JsonRpcException) as caught:
@@ -95,7 +96,7 @@ async def test_a_failure_reads_as_one_sentence(client: LanguageClient) -> None:
 
 
 @pytest.mark.asyncio
-async def test_documents_are_synchronised(client: LanguageClient) -> None:
+async def test_documents_are_synchronised(client: Any) -> None:
     document = types.TextDocumentItem(
         uri="file:///a.py", language_id="python", version=1, text="a\U0001f600b\n"
     )
@@ -114,6 +115,4 @@ async def test_documents_are_synchronised(client: LanguageClient) -> None:
 
 
 async def _result(answer: Any) -> Any:
-    import asyncio
-
     return await asyncio.wait_for(asyncio.wrap_future(answer), 5)

@@ -20,10 +20,9 @@ from ollm_daemon.config.options import OptionsModel
 from ollm_daemon.config.resolve import resolve
 from ollm_daemon.protocol import chat, initialize, state
 from ollm_daemon.protocol.base import WireModel
-from ollm_daemon.protocol.methods import ERROR_CODES, METHODS
+from ollm_daemon.protocol.methods import ERROR_CODES, ERROR_KINDS, METHODS
 from protocol import generate
 from protocol._render import ts_type
-from ollm_daemon.protocol.methods import ERROR_KINDS
 from protocol._schemas import error_names, settings_schema
 
 FOLDER = generate.ROOT / "protocol"
