@@ -12,7 +12,7 @@ import pytest
 import pytest_lsp
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException, JsonRpcRequestCancelled
-from pytest_lsp import ClientServerConfig
+from pytest_lsp import ClientServerConfig, LanguageClient
 
 from tests.fakes.captures import OLLAMA, capture
 from tests.fakes.peer import process_environment
@@ -42,7 +42,7 @@ def client_factory() -> Any:
         server_env=process_environment(HOME),
     )
 )
-async def client(lsp_client: Any) -> AsyncIterator[None]:
+async def client(lsp_client: LanguageClient) -> AsyncIterator[None]:
     """Neovim's capabilities, and its settings when it is asked for them."""
     await lsp_client.initialize_session(
         types.InitializeParams(
