@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 from ollm_daemon import __version__
 
-EXIT_USAGE = 2
 EXIT_CONFIG = 78
 
 
@@ -17,12 +16,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the daemon; gives 0 after `shutdown` and `exit`, 1 when the client left without, 78 when it
     cannot start as asked.
     """
-    flags = _parser().parse_args(argv)
-    frames = None
-    if flags.tcp is None:
-        from ollm_daemon.server.platforms import claim_stdio
+    flags = _parse(list(sys.argv[1:] if argv is None else argv))
+    if flags.tcp is not None:
+        return _serve(flags, None)
+    from ollm_daemon.server.greeting import claim_stdio, greet
 
-        frames = claim_stdio()
+    frames_in, frames_out = claim_stdio()
+    return _serve(flags, (frames_in, frames_out, greet(frames_in, frames_out)))
+
+
+def _serve(flags: Any, stdio: tuple[Any, ...] | None) -> int:
+    """Import the rest, which takes a while, and run."""
+    import asyncio
+
     from ollm_daemon import logs
     from ollm_daemon.config.sources import read_environment
     from ollm_daemon.daemon import Daemon
@@ -31,21 +37,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     logs.start(flags.log_level)
     try:
-        if frames is not None:
-            return asyncio.run(_run(Daemon(read_environment()).run_stdio, *frames))
+        daemon = Daemon(read_environment())
+        if stdio is not None:
+            return asyncio.run(daemon.run_stdio(*stdio))
         address = parse_listen_address(flags.tcp, any_address=flags.allow_remote)
-        return asyncio.run(_run(Daemon(read_environment()).run_tcp, address))
+        return asyncio.run(daemon.run_tcp(address))
     except OllmError as error:
         sys.stderr.write(f"ollm-daemon: {error} {error.hint}".rstrip() + "\n")
         return EXIT_CONFIG
 
 
-async def _run(function: object, *arguments: object) -> int:
-    code: int = await function(*arguments)  # type: ignore[operator]
-    return code
+def _parse(argv: list[str]) -> Any:
+    """Flags; the usual start, without any, is not worth an import of argparse."""
+    if argv in ([], ["--stdio"]):
+        return SimpleNamespace(tcp=None, allow_remote=False, log_level="warning")
+    return _parser().parse_args(argv)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Any:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="ollm-daemon",
         description="Local and self-hosted language models inside any editor, over JSON-RPC.",

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import anyio
 from anyio.abc import TaskGroup
@@ -46,9 +46,12 @@ from ollm_daemon.providers.catalog import KINDS
 from ollm_daemon.registry import ProviderRegistry
 from ollm_daemon.server.configuration import Resolved, keep_good
 from ollm_daemon.server.connection import Connection
-from ollm_daemon.server.lsp import LspState, make_converter
+from ollm_daemon.server.greeting import Greeting
 from ollm_daemon.server.platforms import resident_bytes
 from ollm_daemon.server.transports import open_listener, serve_stdio
+
+if TYPE_CHECKING:
+    from ollm_daemon.server.lsp import LspState
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +60,6 @@ WATCH_SECONDS = 1.0
 CLOSE_SECONDS = 1.0
 _OWN_KINDS = {"ollama": "local", "vllm": "vllm", "embedded": "embedded"}
 """Backends with an adapter of their own; all others speak OpenAI's dialect."""
-_ALIASES = {"ollama": "local"}
 
 
 class Daemon:
@@ -66,7 +68,7 @@ class Daemon:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._started_at = time.monotonic()
-        self._converter = make_converter()
+        self._converter: Any = None
         self._approvals = Approvals(state_folder(environment))
         self._defaults = default_layer()
         self._environment_layer = load_environment(environment)
@@ -78,13 +80,13 @@ class Daemon:
         self._keep_running: set[ProviderAdapter] = set()
         self._connections: set[Connection] = set()
 
-    async def run_stdio(self, frames_in: BinaryIO, frames_out: BinaryIO) -> int:
+    async def run_stdio(self, frames_in: BinaryIO, frames_out: BinaryIO, greeting: Greeting) -> int:
         """Serve one client on standard streams; gives the exit code."""
         code = 1
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(_end_on_signal, task_group)
             task_group.start_soon(self.watch_files)
-            code = await serve_stdio(self, frames_in, frames_out)
+            code = await serve_stdio(self, frames_in, frames_out, greeting)
             task_group.cancel_scope.cancel()
         await self.aclose()
         return code
@@ -106,9 +108,13 @@ class Daemon:
 
     # what connections ask for
 
-    def new_lsp_state(self, experimental: dict[str, Any]) -> LspState:
+    def new_lsp_state(self, initialize_params: Any) -> LspState:
         """As `Host.new_lsp_state`."""
-        return LspState(self._converter, experimental)
+        from ollm_daemon.server.lsp import LspState, make_converter
+
+        if self._converter is None:
+            self._converter = make_converter()
+        return LspState(self._converter, initialize_params)
 
     @contextmanager
     def serving(self, connection: Connection) -> Iterator[None]:
@@ -154,8 +160,6 @@ class Daemon:
             if provider.kind == "embedded":
                 self._keep_running.add(adapter)
             registry.register(name, adapter)
-        for alias, target in _ALIASES.items():
-            registry.register_alias(alias, target)
         return registry
 
     def status(self) -> state.StatusResult:
@@ -264,7 +268,7 @@ def default_layer() -> Layer:
             del entry["baseUrl"]
         providers[_OWN_NAMES.get(name, name)] = entry
     providers["openai-compatible"]["backend"] = "auto"
-    return make_layer("default", {"providers": providers})
+    return make_layer("default", {"providers": providers, "aliases": {"ollama": "local"}})
 
 
 _OWN_NAMES = {"ollama": "local", "generic": "openai-compatible"}

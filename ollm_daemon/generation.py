@@ -43,7 +43,7 @@ SILENCE_SECONDS = 1.0
 
 
 async def choose_model(adapter: ProviderAdapter) -> tuple[str, str]:
-    """A model for a user who named none, and the sentence that says so.
+    """A model for a user who named none, and, if there was a choice, the sentence that says so.
 
     Prefers what is in memory, then the server's own order (Ollama: newest first); a model that is
     known not to chat is passed over.
@@ -65,7 +65,7 @@ async def choose_model(adapter: ProviderAdapter) -> tuple[str, str]:
         error.provider = adapter.name
         raise error
     chosen = next((model for model in models if model.loaded), models[0]).id
-    return chosen, f"No model is configured; {chosen} answered."
+    return chosen, f"No model is configured; {chosen} answered." if len(models) > 1 else ""
 
 
 async def run_chat(

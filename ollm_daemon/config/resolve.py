@@ -145,7 +145,7 @@ class _Resolver:
             aliases={
                 key.removeprefix("aliases."): said[-1].value
                 for key, said in self._said.items()
-                if key.startswith("aliases.")
+                if key.startswith("aliases.") and not self._is_shadowed(key, said[-1])
             },
             options=self._options(),
             effective=tuple(self._effective()),
@@ -292,9 +292,12 @@ class _Resolver:
     def _credentials(self, name: str) -> Credentials | None:
         """The key and headers the user configured, bound to the address the user configured.
 
-        They are bound to the address that the user's own layers give; what a flag says, to the address
-        with the flags. What a workspace says about the address never moves a key.
+        What a workspace says about the address never moves a key. Where a workspace decides the way there,
+        by a proxy or by whom to trust, no key goes along at all.
         """
+        way = (self._last(f"providers.{name}.{field}") for field in ("proxy", "verifyTls", "caFile"))
+        if any(said is not None and not said.layer.trusted for said in way):
+            return None
         key = self._key(name)
         headers = self._headers(name, trusted=True)
         secrets = [said for _, said in headers] + ([key] if key else [])
@@ -307,11 +310,21 @@ class _Resolver:
             tuple((header, said.value) for header, said in headers if self._bound_to(name, said) == origin),
         )
 
+    def _is_shadowed(self, alias: str, said: _Said) -> bool:
+        """Whether a built-in alias gives way to a provider that somebody named so."""
+        return said.layer.name == "default" and f"providers.{alias.removeprefix('aliases.')}" in self._said
+
     def _bound_to(self, name: str, secret: _Said) -> str | None:
-        with_flags = secret.layer.name == "flags"
-        address = self._value(
-            f"providers.{name}.baseUrl",
-            lambda layer: layer.trusted and (with_flags or layer.name != "flags"),
+        """The origin a secret is for: the address written beside it or in a weaker layer of the user's; when
+        there is none, the address the user gives anywhere but in a flag.
+        """
+        key = f"providers.{name}.baseUrl"
+
+        def beside(layer: Layer) -> bool:
+            return layer.trusted and layer.name != "default" and ORDER.index(layer.name) <= secret.rank
+
+        address = self._value(key, beside) or self._value(
+            key, lambda layer: layer.trusted and layer.name != "flags"
         )
         return None if address is None else parse_base_url(address).origin
 

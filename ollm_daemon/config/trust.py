@@ -74,7 +74,10 @@ def split_layer(layer: Layer) -> tuple[dict[str, Any], dict[str, Any], list[Conf
     routing: dict[str, Any] = {}
     problems = []
     for key, value in layer.values.items():
-        if not key.startswith("providers."):
+        if key == "options.extraBody":
+            # Servers take routes in bodies too (LiteLLM's `api_base`, vLLM's `kv_transfer_params`).
+            routing[key] = value
+        elif not key.startswith("providers."):
             free[key] = value
         elif _field(key) in FORBIDDEN:
             problems.append(

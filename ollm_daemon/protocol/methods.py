@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ollm_daemon.protocol import chat, state
+from ollm_daemon.protocol import METHOD_NAMES, chat, state
 from ollm_daemon.protocol.base import WireModel
 
 
@@ -29,7 +29,10 @@ class Method:
 
 
 def _table(*methods: Method) -> Mapping[str, Method]:
-    return {method.name: method for method in methods}
+    table = {method.name: method for method in methods}
+    if tuple(sorted(table)) != METHOD_NAMES:
+        raise ImportError("METHODS and METHOD_NAMES differ")
+    return table
 
 
 METHODS = _table(

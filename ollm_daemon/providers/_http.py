@@ -36,6 +36,7 @@ from ollm_daemon.providers._clock import Watch
 from ollm_daemon.providers._failures import classify, clean_text, find_failure, read_failure
 from ollm_daemon.providers._hints import hint_for
 from ollm_daemon.providers._json import decode_json
+from ollm_daemon.providers._tls import make_ssl_context
 from ollm_daemon.providers._transport import StreamTransport
 from ollm_daemon.providers.backends import Backend
 from ollm_daemon.urls import BaseUrl
@@ -203,9 +204,16 @@ class UpstreamClient:
                 self._client = self._new_client(self._transport)
             yield self._client
             return
-        proxied = httpx.AsyncHTTPTransport(
-            verify=self._ssl_context(), proxy=self.settings.proxy, trust_env=False
-        )
+        try:
+            proxied = httpx.AsyncHTTPTransport(
+                verify=self._ssl_context(), proxy=self.settings.proxy, trust_env=False
+            )
+        except (ImportError, ValueError) as error:
+            raise UnreachableError(
+                f"{self._who()} cannot be reached through its proxy: only http and https proxies are known.",
+                kind=ErrorKind.PROXY,
+                hint=f"Set `providers.{self.settings.name}.proxy` to an empty text to go directly.",
+            ) from error
         async with self._new_client(proxied) as client:
             yield client
 
@@ -222,10 +230,7 @@ class UpstreamClient:
 
     def _ssl_context(self) -> ssl.SSLContext:
         if self._ssl is None:
-            self._ssl = ssl.create_default_context(cafile=self.settings.ca_file)
-            if not self.settings.verify_tls:
-                self._ssl.check_hostname = False
-                self._ssl.verify_mode = ssl.CERT_NONE
+            self._ssl = make_ssl_context(self.settings)
         return self._ssl
 
     def _credentials(self) -> dict[str, str]:
@@ -236,6 +241,7 @@ class UpstreamClient:
             return headers
         headers.update((name, value.get_secret_value()) for name, value in credentials.headers)
         if credentials.api_key is not None:
+            headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
             headers["Authorization"] = f"Bearer {credentials.api_key.get_secret_value()}"
         return headers
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ollm_daemon.domain import ChatRequest, GenerationOptions, ProviderSettings, ResponseFormat
-from ollm_daemon.errors import ProviderError, UnsupportedError
+from ollm_daemon.errors import BrokenAnswerError, ProviderError, RefusedError, UnsupportedError
 from ollm_daemon.providers._openai_dialect import encode_chat
 from ollm_daemon.providers.backends import BACKENDS
 from ollm_daemon.providers.base import Capabilities
@@ -111,9 +111,7 @@ class VllmProvider(OpenAICompatibleProvider):
         if self._version is None:
             try:
                 document = await self.http.get_json("/version")
-            except ProviderError as error:
-                if error.status is None:
-                    raise
+            except (RefusedError, BrokenAnswerError):
                 return None
             self._version = parse_version(document.get("version") if isinstance(document, dict) else None)
         return self._version

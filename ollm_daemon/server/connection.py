@@ -10,7 +10,7 @@ import hmac
 import logging
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -19,14 +19,12 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from ollm_daemon.config.settings import ConfigProblem, RoutingRequest, Settings
-from ollm_daemon.protocol import PROTOCOL_VERSION
-from ollm_daemon.protocol.initialize import ExperimentalCapability, InitializationOptions
-from ollm_daemon.protocol.methods import METHODS
+from ollm_daemon.protocol.initialize import InitializationOptions
+from ollm_daemon.protocol.state import ParamsProblem
 from ollm_daemon.server import convert
 from ollm_daemon.server.configuration import ConnectionConfiguration, SharedConfiguration
 from ollm_daemon.server.dispatch import bind
 from ollm_daemon.server.endpoint import (
-    INVALID_PARAMS,
     INVALID_REQUEST,
     PARSE_ERROR,
     Endpoint,
@@ -34,15 +32,27 @@ from ollm_daemon.server.endpoint import (
     RpcError,
 )
 from ollm_daemon.server.framing import FrameDecoder, FramingError
+from ollm_daemon.server.greeting import initialize_result, look_up
 from ollm_daemon.server.handlers import Context, DaemonFacts
-from ollm_daemon.server.lsp import BUILT_IN_NOTIFICATIONS, BUILT_IN_REQUESTS, LspState
 from ollm_daemon.server.outbox import Outbox
 from ollm_daemon.server.platforms import watching_process
+
+if TYPE_CHECKING:
+    from ollm_daemon.server.lsp import LspState
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.5
 """How long a leaving client may take to read what it is still owed."""
+ABOUT_DOCUMENTS = frozenset(
+    {
+        "textDocument/didOpen",
+        "textDocument/didChange",
+        "textDocument/didClose",
+        "workspace/didChangeWorkspaceFolders",
+    }
+)
+"""Notifications that pygls takes; all other methods come from our own table."""
 ALLOW = "Allow"
 IGNORE = "Ignore"
 _MESSAGE_TYPES = {"error": 1, "warning": 2}
@@ -58,8 +68,8 @@ _LAYER_FIELDS = {"user_settings", "workspace_settings", "flags"}
 class Host(SharedConfiguration, DaemonFacts, Protocol):
     """The daemon, as a connection sees it."""
 
-    def new_lsp_state(self, experimental: dict[str, Any]) -> LspState:
-        """LSP state that shares the daemon's converter."""
+    def new_lsp_state(self, initialize_params: Any) -> LspState:
+        """LSP state that shares the daemon's converter. Slow the first time, and may run in a thread."""
 
     def serving(self, connection: Connection) -> AbstractContextManager[None]:
         """Count the connection for the length of the block."""
@@ -68,7 +78,8 @@ class Host(SharedConfiguration, DaemonFacts, Protocol):
 class Connection:
     """State of one client. Transports call `receive`, `end` and `run`."""
 
-    def __init__(self, host: Host, outbox: Outbox, *, token: str | None = None) -> None:
+    def __init__(self, host: Host, outbox: Outbox, *, token: str | None = None, greeted: Any = None) -> None:
+        """Begin with a client that has yet to say `initialize`, or that was greeted with these params."""
         self.outbox = outbox
         self.exit_code = 1
         self._host = host
@@ -78,8 +89,10 @@ class Connection:
         self._endpoint: Endpoint | None = None
         self._unread: list[bytes] = []
         self._resources = ExitStack()
+        self._greeted = greeted
+        self._client: dict[str, Any] = {}
         self._lsp: LspState | None = None
-        self._can_ask = False
+        self._lsp_backlog: list[tuple[str, Any]] = []
         self.configuration = ConnectionConfiguration(host, self)
         self._context = Context(self.configuration, outbox, host)
 
@@ -104,6 +117,8 @@ class Connection:
             self._task_group = task_group
             self._resources.enter_context(self._host.serving(self))
             self._endpoint = Endpoint(self.outbox, self, task_group)
+            if self._greeted is not None:
+                self._welcome(self._greeted, _initialization_options(self._greeted, lenient=True))
             unread, self._unread = self._unread, []
             for data in unread:
                 self.receive(data)
@@ -135,11 +150,9 @@ class Connection:
 
     def call_now(self, method: str, params: Any) -> bytes | None:
         """As `Router.call_now`: the life cycle is answered at once."""
-        if method not in BUILT_IN_REQUESTS:
-            return None
         if method == "initialize":
             return self._initialize(params)
-        return self._shut_down()
+        return self._shut_down() if method == "shutdown" else None
 
     def handler(self, method: str) -> Handler | None:
         """As `Router.handler`."""
@@ -154,9 +167,23 @@ class Connection:
             self._begin_pull()
         elif method == "workspace/didChangeConfiguration":
             self._take_settings(params)
-        elif method in BUILT_IN_NOTIFICATIONS and self._lsp:
+        elif method in ABOUT_DOCUMENTS:
+            self._lsp_backlog.append((method, params))
+            if self._lsp is not None:
+                self._take_lsp_backlog(self._lsp)
+            elif len(self._lsp_backlog) == 1:
+                self._task_group.start_soon(self._load_lsp)
+
+    async def _load_lsp(self) -> None:
+        """Import what documents need, beside the loop, and take in what has been said meanwhile."""
+        self._lsp = await anyio.to_thread.run_sync(self._host.new_lsp_state, self._client)
+        self._take_lsp_backlog(self._lsp)
+
+    def _take_lsp_backlog(self, lsp: LspState) -> None:
+        backlog, self._lsp_backlog = self._lsp_backlog, []
+        for method, params in backlog:
             try:
-                self._lsp.call(method, params)
+                lsp.call(method, params)
             except (ValueError, KeyError) as error:
                 logger.warning("%s from the client is ignored: %s", method, type(error).__name__)
 
@@ -173,30 +200,25 @@ class Connection:
                 INVALID_REQUEST,
                 "The token is missing or wrong: send the daemon's token as initializationOptions.token.",
             )
-        experimental = ExperimentalCapability(
-            protocol_version=PROTOCOL_VERSION,
-            methods=sorted(METHODS),
-        ).model_dump(by_alias=True)
-        lsp = self._host.new_lsp_state({"ollm": experimental})
-        try:
-            result = lsp.call("initialize", params)
-        except ValueError as error:
-            raise RpcError(INVALID_PARAMS, f"Invalid params: {error}.") from error
-        self._lsp = lsp
+        if not isinstance(params, dict):
+            raise convert.wrong_params("initialize", [ParamsProblem(key="", message="an object is expected")])
+        self._welcome(params, options)
+        return to_json(initialize_result(params))
+
+    def _welcome(self, params: dict[str, Any], options: InitializationOptions) -> None:
+        """Take in what the client says of itself."""
         assert self._endpoint is not None
         self._endpoint.initialized = True
-        window = lsp.client_capabilities.window
-        self._can_ask = window is not None and window.show_message is not None
-        self.configuration.set_workspace(_folder_of(lsp.root_uri))
+        self._client = params
+        self.configuration.set_workspace(_folder_of(_root_uri(params)))
         for key, data in options.model_dump(by_alias=True, include=_LAYER_FIELDS).items():
             if data is not None:
                 self.configuration.set_client_layer(_CLIENT_LAYERS[key], data)
-        if not self._can_pull():
+        if not self._can_pull:
             self.configuration.no_pull()
-        process_id = params.get("processId") if isinstance(params, dict) else None
+        process_id = params.get("processId")
         if isinstance(process_id, int) and process_id > 0:
             self._resources.enter_context(watching_process(process_id, self.end))
-        return to_json(result)
 
     def _check_token(self, shown: str | None) -> bool:
         if self._token is not None:
@@ -211,12 +233,16 @@ class Connection:
         self._endpoint.cancel_all()
         return b"null"
 
+    @property
     def _can_pull(self) -> bool:
-        workspace = self._lsp.client_capabilities.workspace if self._lsp else None
-        return bool(workspace and workspace.configuration)
+        return look_up(self._client, "capabilities", "workspace", "configuration") is True
+
+    @property
+    def _can_ask(self) -> bool:
+        return isinstance(look_up(self._client, "capabilities", "window", "showMessage"), dict)
 
     def _begin_pull(self) -> None:
-        if self._can_pull():
+        if self._can_pull:
             self._task_group.start_soon(self.configuration.pull)
         else:
             self.configuration.no_pull()
@@ -232,7 +258,7 @@ class Connection:
             else:
                 self.configuration.set_client_layer("editor workspace settings", ours)
             self._task_group.start_soon(self.configuration.changed)
-        elif self._can_pull():
+        elif self._can_pull:
             self._task_group.start_soon(self._pull_again)
 
     async def _pull_again(self) -> None:
@@ -283,12 +309,25 @@ class Connection:
             self._endpoint.notify("ollm/config/didChange", {"problems": problems})
 
 
-def _initialization_options(params: Any) -> InitializationOptions:
-    raw = params.get("initializationOptions") if isinstance(params, dict) else None
+def _initialization_options(params: Any, *, lenient: bool = False) -> InitializationOptions:
+    """What a client says of itself. One that was greeted has its answer: what is wrong counts as unsaid."""
+    raw = look_up(params, "initializationOptions")
     try:
         return InitializationOptions.model_validate(raw if isinstance(raw, dict) else {})
     except ValidationError as error:
+        if lenient:
+            return InitializationOptions()
         raise convert.invalid_params("initialize", error) from None
+
+
+def _root_uri(params: dict[str, Any]) -> str | None:
+    """The first workspace folder, else the root."""
+    folders = params.get("workspaceFolders")
+    first = look_up(folders[0], "uri") if isinstance(folders, list) and folders else None
+    found = first or params.get("rootUri")
+    if found is None and isinstance(params.get("rootPath"), str):
+        found = Path(params["rootPath"]).absolute().as_uri()
+    return found if isinstance(found, str) else None
 
 
 def _folder_of(uri: str | None) -> Path | None:

@@ -47,6 +47,10 @@ class FrameDecoder:
         """Whether part of a message has arrived and the rest has not."""
         return bool(self._buffer) or self._length is not None
 
+    def rest(self) -> bytes:
+        """Bytes that have been added and not taken."""
+        return bytes(self._buffer)
+
     def add(self, data: bytes) -> None:
         """Add bytes to be taken apart by `take`."""
         self._buffer += data

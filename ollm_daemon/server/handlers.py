@@ -57,7 +57,8 @@ async def _target(
     adapter, model = await _resolve(context, resolved, params.provider, wanted, notices)
     if model is None:
         model, notice = await choose_model(adapter)
-        notices.append(notice)
+        if notice:
+            notices.append(notice)
     return adapter, model, notices
 
 
@@ -72,7 +73,8 @@ async def _resolve(
         if notice:
             notices.append(notice)
     refusal = settings.refusals.get(adapter.name)
-    if refusal and provider is None:
+    is_asked_for = provider is not None and registry.resolve(provider) is adapter
+    if refusal and not is_asked_for:
         raise ConfigError(
             refusal,
             hint=f"Approve it with `ollm trust`, or set `providers.{adapter.name}.selectable: true` "
@@ -95,7 +97,10 @@ async def list_providers(context: Context, params: state.NoParams) -> state.Prov
     """`ollm/providers/list`."""
     resolved = await context.configuration.current()
     registry = resolved.registry
-    default = registry.resolve(resolved.settings.provider).name
+    try:
+        default = registry.resolve(resolved.settings.provider).name
+    except ConfigError:
+        default = ""
     providers = []
     for adapter in registry.providers():
         can = adapter.capabilities

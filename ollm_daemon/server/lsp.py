@@ -1,8 +1,11 @@
-"""What pygls does for us: LSP types, capabilities and the documents of one client.
+"""What pygls does for us: LSP types, and the documents of one client in any position encoding.
 
 pygls is used as a library of state, not as a server: its own reader, writer, dispatch and `exit`
 are never run (they serve one client, leave requests unanswered and end the process). One
 `LanguageServer` per connection; all of them share one converter, which is costly to build.
+
+Importing this module takes longer than everything else together, so it is imported when a client first
+speaks of documents (see `Connection`).
 """
 
 from __future__ import annotations
@@ -19,26 +22,12 @@ from pygls.workspace import TextDocument
 
 from ollm_daemon import __version__
 
-BUILT_IN_REQUESTS = frozenset({"initialize", "shutdown"})
-BUILT_IN_NOTIFICATIONS = frozenset(
-    {
-        "initialized",
-        "textDocument/didOpen",
-        "textDocument/didChange",
-        "textDocument/didClose",
-        "workspace/didChangeWorkspaceFolders",
-        "$/setTrace",
-    }
-)
-"""What pygls handles. Methods come from this table and ours alone."""
-
 
 class LspState:
     """The LSP side of one connection."""
 
-    def __init__(self, converter: Converter, experimental: dict[str, Any]) -> None:
+    def __init__(self, converter: Converter, initialize_params: Any) -> None:
         self._converter = converter
-        self._experimental = experimental
         self._server = LanguageServer(
             "ollm-daemon",
             __version__,
@@ -46,6 +35,7 @@ class LspState:
             converter_factory=lambda: converter,
         )
         self._protocol = cast("_Protocol", self._server.protocol)
+        self.capabilities: dict[str, Any] = self.call("initialize", initialize_params)["capabilities"]
 
     def call(self, method: str, params: Any) -> Any:
         """Run one built-in method to its end and give its result as plain data.
@@ -62,21 +52,7 @@ class LspState:
         except Exception as error:
             raise ValueError(f"not what LSP defines for {method}") from error
         result = self._protocol.run_builtin(method, structured)
-        if method == "initialize":
-            result.capabilities.experimental = self._experimental
         return self._converter.unstructure(result)
-
-    @property
-    def client_capabilities(self) -> types.ClientCapabilities:
-        """What the client said it can do."""
-        return self._server.client_capabilities
-
-    @property
-    def root_uri(self) -> str | None:
-        """The first workspace folder, else the root."""
-        workspace = self._server.workspace
-        root: str | None = next(iter(workspace.folders), None) or workspace.root_uri
-        return root
 
     @property
     def documents(self) -> dict[str, TextDocument]:

@@ -18,27 +18,6 @@ from typing import BinaryIO
 PARENT_POLL_SECONDS = 3.0
 
 
-def claim_stdio() -> tuple[BinaryIO, BinaryIO]:
-    """Take standard input and output for frames alone.
-
-    From here on file descriptor 1, `print` and whatever a library writes to standard output go to
-    standard error, and descriptor 0 reads nothing.
-    """
-    frames_in = os.fdopen(os.dup(0), "rb", buffering=0)
-    frames_out = os.fdopen(os.dup(1), "wb", buffering=0)
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    try:
-        os.dup2(2, 1)
-    except OSError:
-        # Standard error is closed.
-        os.dup2(null, 1)
-        os.dup2(null, 2)
-    os.close(null)
-    sys.stdout = sys.stderr
-    return frames_in, frames_out
-
-
 def is_pipe(file: BinaryIO) -> bool:
     """Whether asyncio can wait for this descriptor: a pipe or socket of a POSIX system."""
     if sys.platform == "win32":

@@ -22,6 +22,7 @@ from anyio.abc import TaskGroup
 
 from ollm_daemon.errors import ConfigError
 from ollm_daemon.server.connection import Connection, Host
+from ollm_daemon.server.greeting import Greeting
 from ollm_daemon.server.outbox import HIGH_WATER, Outbox, WriteTransport
 from ollm_daemon.server.platforms import ThreadWriter, is_pipe, read_in_thread, write_private_file
 
@@ -61,11 +62,12 @@ class _Reading(asyncio.Protocol):
         self._connection.end()
 
 
-async def serve_stdio(host: Host, frames_in: BinaryIO, frames_out: BinaryIO) -> int:
+async def serve_stdio(host: Host, frames_in: BinaryIO, frames_out: BinaryIO, greeting: Greeting) -> int:
     """Serve one client on two descriptors and give the process's exit code."""
     loop = asyncio.get_running_loop()
     outbox = Outbox()
-    connection = Connection(host, outbox)
+    connection = Connection(host, outbox, greeted=greeting.params)
+    connection.receive(greeting.unread)
     writing = _Writing(outbox, connection.end)
     if is_pipe(frames_out):
         transport, _ = await loop.connect_write_pipe(lambda: writing, frames_out)

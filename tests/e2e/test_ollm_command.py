@@ -101,7 +101,7 @@ async def test_a_real_server_answers(tmp_path: Path, tiny_model: Path) -> None:
         flags = ("--provider", "openai-compatible", "--host", server.url, "--max-tokens", "8")
         run = await ollm(tmp_path, "-p", "Hello", "--json", "--api-key-file", "key", *flags)
         assert run.code == 0, run
-        assert run.json["usage"]["completionTokens"] == 8
+        assert 1 <= run.json["usage"]["completionTokens"] <= 8
         run = await ollm(tmp_path, "-p", "Hello", "--api-key", "wrong", *flags)
         assert run.code == 77
         assert "Correct the key" in run.err

@@ -229,6 +229,7 @@ async def test_without_a_model_the_first_that_chats_answers(tmp_path: Path) -> N
         "models": [
             {"name": "embed", "capabilities": ["embedding"]},
             {"name": "talk", "capabilities": ["completion"]},
+            {"name": "talk less", "capabilities": ["completion"]},
         ]
     }
     replies = {

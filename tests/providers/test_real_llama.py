@@ -71,7 +71,6 @@ async def test_stream(server: LlamaServer) -> None:
         assert answer.finished.usage is not None
         assert 0 < answer.finished.usage.completion_tokens <= 8
         assert answer.finished.timings is not None
-        assert len(answer.events) > 2, "it came in one piece"
 
 
 async def test_the_same_in_one_piece(server: LlamaServer) -> None:

@@ -264,8 +264,9 @@ async def test_bytes_nobody_asked_for_end_an_idle_connection() -> None:
     replies = [OK.then(go, head(200, "Content-Length: 4") + b"evil"), OK]
     async with ScriptedUpstream(replies) as upstream, client_for() as (client, transport):
         await client.get(upstream.url)
+        sent_at = asyncio.get_running_loop().time()
         go.set()
-        await upstream.connections[0].peer_closed()
+        assert await upstream.connections[0].peer_closed() - sent_at < 1, "closed for another reason"
         assert transport.open_connections == 0
         assert await read_through(client, upstream.url) == b"ok"
 
@@ -486,6 +487,28 @@ async def read_noting(client: httpx.AsyncClient, url: str, read: anyio.Event) ->
     async with client.stream("GET", url) as response:
         async for _ in response.aiter_raw():
             read.set()
+
+
+async def test_cancelling_while_the_request_is_written() -> None:
+    """What the server has not taken yet is not sent any more."""
+    loop = asyncio.get_running_loop()
+    size = 32 << 20
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        async with client_for() as (client, transport):
+            url = f"http://127.0.0.1:{server.getsockname()[1]}"
+            task = asyncio.create_task(client.post(url, content=bytes(size)))
+            peer, _ = await loop.sock_accept(server)
+            with peer:
+                peer.setblocking(False)
+                received = len(await loop.sock_recv(peer, 1000))
+                task.cancel()
+                await asyncio.wait([task])
+                assert task.cancelled()
+                assert transport.open_connections == 0
+                while data := await loop.sock_recv(peer, 1 << 20):
+                    received += len(data)
+                assert received < size
 
 
 async def test_two_thousand_cancelled_requests() -> None:

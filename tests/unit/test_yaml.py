@@ -90,6 +90,11 @@ REFUSED: dict[str, tuple[str, int | None, str]] = {
     "3000 dashes": ("- " * 3000, 1, "deeper than 50"),
     "51 mappings": ("\n".join(" " * depth + "a:" for depth in range(52)), 52, "deeper than 50"),
     "51 levels through aliases": (f"- &x {nested(30)}\n- {nested(30, '*x')}", 2, "deeper"),
+    "51 mappings through aliases": (
+        f"- &x {'{a: ' * 30}1{'}' * 30}\n- {'{a: ' * 30}*x{'}' * 30}",
+        2,
+        "deeper",
+    ),
     "20 001 values": ("a:\n" + "- 1\n" * (MAX_NODES - 2), MAX_NODES - 1, "more than 20000"),
     "10 001 keys": ("\n".join(f"k{number}: 1" for number in range(10_001)), 10_000, "more than 20000"),
     "the same key": ("a: 1\nb:\n  c: 1\n  c: 2\n", 4, "'c' stands here twice"),
@@ -239,7 +244,7 @@ def test_any_text_is_a_document_or_the_named_error(text: str) -> None:
 BMP = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]), max_size=20)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(
     st.recursive(
         st.none()
