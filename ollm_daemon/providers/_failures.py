@@ -64,6 +64,8 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], ErrorKind], ...] = (
     (re.compile(r"unexpected endpoint or method", re.IGNORECASE), ErrorKind.PROTOCOL),
     (re.compile(r"server busy|server is busy|high traffic", re.IGNORECASE), ErrorKind.OVERLOADED),
 )
+_NO_SUCH_PATH = re.compile(r"(404 page |file )?not found", re.IGNORECASE)
+"""What frameworks say of a path they do not have; not a word about a model."""
 _LOADING = re.compile(r"loading model|model_loading|still loading|model is loading", re.IGNORECASE)
 _BY_CODE = {40301: ErrorKind.NOT_FOUND, 40303: ErrorKind.CONTEXT_LENGTH, 50001: ErrorKind.OVERLOADED}
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
@@ -173,7 +175,7 @@ def classify(status: int | None, failure: Failure) -> tuple[ErrorKind, bool]:
         return ErrorKind.BACKEND, False
     if 300 <= status < 400:
         return ErrorKind.REDIRECT, False
-    if failure.is_markup and status in (404, 405):
+    if status in (404, 405) and (failure.is_markup or _NO_SUCH_PATH.fullmatch(failure.message)):
         return ErrorKind.PROTOCOL, False
     fallback = ErrorKind.BACKEND if status >= 500 else ErrorKind.INVALID
     return _BY_STATUS.get(status, fallback), False

