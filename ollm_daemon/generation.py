@@ -8,11 +8,13 @@ Invariant: nothing is sent again once a delta has left, and deltas leave in the 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Any, assert_never
 
 import anyio
 
@@ -33,6 +35,9 @@ from ollm_daemon.providers.base import ProviderAdapter
 
 DeltaSink = Callable[[Sequence[Delta]], Awaitable[None]]
 """Takes deltas in order; waits while the client is not reading."""
+
+StartSoon = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
+"""Starts a task in the tree of the connection that asked."""
 
 MAX_RETRIES = 2
 FIRST_BACKOFF_SECONDS = 0.5
@@ -69,9 +74,16 @@ async def choose_model(adapter: ProviderAdapter) -> tuple[str, str]:
 
 
 async def run_chat(
-    adapter: ProviderAdapter, request: ChatRequest, sink: DeltaSink | None = None
+    adapter: ProviderAdapter,
+    request: ChatRequest,
+    sink: DeltaSink | None = None,
+    start_soon: StartSoon | None = None,
 ) -> GenerationResult:
     """Run one chat to its end.
+
+    Args:
+        start_soon: Starts a task that outlives this call by no more than a moment; without it nobody is
+            told what is being waited for.
 
     Raises:
         InvalidRequestError: There is nothing to answer.
@@ -81,21 +93,18 @@ async def run_chat(
     if not any(message.text.strip() or message.images for message in request.messages):
         raise InvalidRequestError("The prompt is empty.", hint="Write something for the model to answer.")
     run = _Run(adapter, request, sink)
-    failure: Exception | None = None
-    async with anyio.create_task_group() as task_group:
-        if sink is not None:
-            task_group.start_soon(run.announce_silence)
-        try:
-            await run.attempt_until_done()
-        except Exception as error:  # noqa: BLE001 - re-raised below, outside the task group's wrapping
-            failure = error
-        task_group.cancel_scope.cancel()
-    if failure is None:
-        return run.result()
-    if isinstance(failure, ProviderError):
-        failure.provider, failure.model = adapter.name, request.model
-        failure.partial_text = "".join(run.texts)
-    raise failure
+    timer = run.watch_silence(start_soon) if sink and start_soon else None
+    try:
+        await run.attempt_until_done()
+    except ProviderError as error:
+        error.provider, error.model = adapter.name, request.model
+        error.partial_text = "".join(run.texts)
+        raise
+    finally:
+        run.over = True
+        if timer:
+            timer.cancel()
+    return run.result()
 
 
 @dataclass(slots=True)
@@ -119,6 +128,7 @@ class _Run:
     calls: list[_Call] = field(default_factory=list)
     open_calls: dict[int, _Call] = field(default_factory=dict)
     finished: Finished | None = None
+    over: bool = False
 
     async def attempt_until_done(self) -> None:
         """Run the request, again where that is allowed; the waits count against one budget."""
@@ -196,22 +206,30 @@ class _Run:
             status = StatusDelta("retrying", f"{error} Trying again in {wait:.1f} s.")
         await self.sink([status])
 
-    async def announce_silence(self) -> None:
-        """Say once what is being waited for, if nothing has arrived after a while."""
-        await anyio.sleep(SILENCE_SECONDS)
-        if self.first_at is not None or self.sink is None:
-            return
-        try:
-            loading = await self.adapter.is_loading(self.request.model)
-        except ProviderError:
-            loading = False
-        if self.first_at is not None:
+    def watch_silence(self, start_soon: StartSoon) -> asyncio.TimerHandle:
+        """Say once what is being waited for, if nothing has arrived after a while.
+
+        A timer and not a task: most answers begin in time, and a task would delay each of them.
+        """
+        return asyncio.get_running_loop().call_later(
+            SILENCE_SECONDS, lambda: start_soon(self._announce_silence)
+        )
+
+    async def _announce_silence(self) -> None:
+        loading = False
+        if self._is_silent():
+            with contextlib.suppress(ProviderError):
+                loading = await self.adapter.is_loading(self.request.model)
+        if not self._is_silent() or self.sink is None:
             return
         if loading:
             status = StatusDelta("loading", f"{self._server()} is loading {self.request.model}.")
         else:
             status = StatusDelta("waiting", f"Waiting for {self._server()} to answer.")
         await self.sink([status])
+
+    def _is_silent(self) -> bool:
+        return self.first_at is None and not self.over
 
     def _server(self) -> str:
         return self.adapter.backend.title_first

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.cookiejar
 import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import httpx
@@ -71,7 +70,8 @@ class UpstreamStream:
         """
         size = 0
         watch = self._watch
-        async for data in self._response.aiter_raw():
+        body = cast("httpx.AsyncByteStream", self._response.stream)
+        async for data in body:
             watch.bytes_arrived()
             size += len(data)
             if size > limit:
@@ -105,7 +105,7 @@ class UpstreamClient:
         self._backend = backend
         self._ssl: ssl.SSLContext | None = None
         self._transport = StreamTransport(self._ssl_context)
-        self._client: httpx.AsyncClient | None = None
+        self._urls: dict[str, httpx.URL] = {}
 
     @property
     def open_connections(self) -> int:
@@ -116,6 +116,7 @@ class UpstreamClient:
         """Follow a server that picked its own address (the embedded one)."""
         self.base_url = base_url
         self.settings = replace(self.settings, base_url=base_url, credentials=credentials)
+        self._urls.clear()
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -156,56 +157,56 @@ class UpstreamClient:
             BrokenAnswerError: The answer is not HTTP, is compressed or over a limit.
         """
         watch = Watch(timeouts)
+        transport = self._transport if self.settings.proxy is None else self._through_proxy()
+        response: httpx.Response | None = None
         try:
             with watch.running(), self._mapped(watch):
-                async with self._send(method, path, payload, timeouts, watch) as response:
+                try:
+                    request = self._request(method, path, payload, timeouts)
+                    response = await transport.handle_async_request(request)
+                    watch.bytes_arrived()
                     stream = UpstreamStream(response, watch)
                     if response.status_code >= 300:
                         raise await self._refusal(response, stream)
                     self._check_encoding(response)
                     self._check_type(stream)
                     yield stream
+                finally:
+                    if response is not None:
+                        await response.aclose()
+                    if transport is not self._transport:
+                        await transport.aclose()
         except ProviderError as error:
             raise self._presentable(error) from error.__cause__
 
-    @contextlib.asynccontextmanager
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        payload: Mapping[str, Any] | None,
-        timeouts: Timeouts,
-        watch: Watch,
-    ) -> AsyncIterator[httpx.Response]:
+    def _request(
+        self, method: str, path: str, payload: Mapping[str, Any] | None, timeouts: Timeouts
+    ) -> httpx.Request:
         headers = {"Accept-Encoding": "identity", "User-Agent": "ollm-daemon", **self._credentials()}
         content = None
         if payload is not None:
             headers["Content-Type"] = "application/json"
             content = to_json(payload)
-        # The phases are watched by `Watch`; only connecting is bounded by the transport itself.
-        limits = httpx.Timeout(None, connect=timeouts.connect)
-        url = f"{self.base_url.origin}{self.base_url.path}{path}"
-        async with self._open_client() as client:
-            request = client.build_request(method, url, headers=headers, content=content, timeout=limits)
-            response = await client.send(request, stream=True)
-            watch.bytes_arrived()
-            try:
-                yield response
-            finally:
-                await response.aclose()
+        return httpx.Request(
+            method,
+            self._url(path),
+            headers=headers,
+            content=content,
+            # The phases are watched by `Watch`; only connecting is bounded by the transport itself.
+            extensions={"timeout": {"connect": timeouts.connect}},
+        )
 
-    @contextlib.asynccontextmanager
-    async def _open_client(self) -> AsyncIterator[httpx.AsyncClient]:
-        """The provider's client; behind a proxy one client per request, as httpx's own pool loses
-        slots when requests are cancelled.
-        """
-        if self.settings.proxy is None:
-            if self._client is None:
-                self._client = self._new_client(self._transport)
-            yield self._client
-            return
+    def _url(self, path: str) -> httpx.URL:
+        """Parsed once for each path; httpx takes as long for it as for the rest of the request."""
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = httpx.URL(f"{self.base_url.origin}{self.base_url.path}{path}")
+        return url
+
+    def _through_proxy(self) -> httpx.AsyncHTTPTransport:
+        """Httpx's own transport, one for each request: its pool loses slots when requests are cancelled."""
         try:
-            proxied = httpx.AsyncHTTPTransport(
+            return httpx.AsyncHTTPTransport(
                 verify=self._ssl_context(), proxy=self.settings.proxy, trust_env=False
             )
         except (ImportError, ValueError) as error:
@@ -214,19 +215,6 @@ class UpstreamClient:
                 kind=ErrorKind.PROXY,
                 hint=f"Set `providers.{self.settings.name}.proxy` to an empty text to go directly.",
             ) from error
-        async with self._new_client(proxied) as client:
-            yield client
-
-    @staticmethod
-    def _new_client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
-        refuse_all = http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
-        return httpx.AsyncClient(
-            transport=transport,
-            cookies=http.cookiejar.CookieJar(refuse_all),
-            trust_env=False,
-            follow_redirects=False,
-            event_hooks={"response": [_set_location_aside]},
-        )
 
     def _ssl_context(self) -> ssl.SSLContext:
         if self._ssl is None:
@@ -277,7 +265,7 @@ class UpstreamClient:
         kind, loading = classify(status, failure)
         said = f": {failure.message}" if failure.message else ""
         if kind is ErrorKind.REDIRECT:
-            said = f", a redirect to {_origin_shown(response.extensions['location'])}"
+            said = f", a redirect to {_origin_shown(response.headers.get('location', ''))}"
         return RefusedError(
             f"{self._who()} answered {status}{said}",
             kind=kind,
@@ -383,11 +371,6 @@ class UpstreamClient:
                 yield json.dumps(secret)[1:-1]
                 yield quote(secret, safe="")
                 yield base64.b64encode(secret.encode()).decode()
-
-
-async def _set_location_aside(response: httpx.Response) -> None:
-    """Httpx prepares to follow a redirect, body and all, even when it is told not to."""
-    response.extensions["location"] = response.headers.pop("location", "")
 
 
 def _root_cause(error: BaseException) -> BaseException:

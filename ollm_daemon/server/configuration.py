@@ -109,6 +109,8 @@ class ConnectionConfiguration:
 
     async def current(self) -> Resolved:
         """The settings that count now."""
+        if self._resolved is not None and self._pulled.is_set():
+            return self._resolved
         with anyio.move_on_after(PULL_SECONDS):
             await self._pulled.wait()
         self._needed = True

@@ -94,7 +94,7 @@ class Connection:
         self._lsp: LspState | None = None
         self._lsp_backlog: list[tuple[str, Any]] = []
         self.configuration = ConnectionConfiguration(host, self)
-        self._context = Context(self.configuration, outbox, host)
+        self._context: Context | None = None
 
     @property
     def authenticated(self) -> bool:
@@ -117,6 +117,7 @@ class Connection:
             self._task_group = task_group
             self._resources.enter_context(self._host.serving(self))
             self._endpoint = Endpoint(self.outbox, self, task_group)
+            self._context = Context(self.configuration, self.outbox, self._host, task_group.start_soon)
             if self._greeted is not None:
                 self._welcome(self._greeted, _initialization_options(self._greeted, lenient=True))
             unread, self._unread = self._unread, []
@@ -156,6 +157,7 @@ class Connection:
 
     def handler(self, method: str) -> Handler | None:
         """As `Router.handler`."""
+        assert self._context is not None
         return bind(self._context, method)
 
     def notice(self, method: str, params: Any) -> None:

@@ -77,7 +77,7 @@ class Endpoint:
         self._router = router
         self._task_group = task_group
         self._running: dict[Id, anyio.CancelScope] = {}
-        self._limiter = anyio.CapacityLimiter(MAX_RUNNING)
+        self._waiting: dict[Id, tuple[str, Handler, Any]] = {}
         self._asked: dict[str, asyncio.Future[Any]] = {}
         self._next_ask = 0
         self.initialized = False
@@ -86,7 +86,7 @@ class Endpoint:
     @property
     def running(self) -> int:
         """Requests that are not answered yet."""
-        return len(self._running)
+        return len(self._running) + len(self._waiting)
 
     def receive(self, body: bytes) -> None:
         """Take one message body."""
@@ -138,6 +138,8 @@ class Endpoint:
 
     def cancel_all(self) -> None:
         """Cancel what is running; each request is still answered."""
+        for identifier in list(self._waiting):
+            self._cancel(identifier)
         for scope in list(self._running.values()):
             scope.cancel()
         for future in self._asked.values():
@@ -146,7 +148,7 @@ class Endpoint:
 
     def _receive_request(self, identifier: Id, method: str, params: Any) -> None:
         refusal = self._refusal(method)
-        if refusal is None and identifier in self._running:
+        if refusal is None and (identifier in self._running or identifier in self._waiting):
             refusal = INVALID_REQUEST, "Invalid request: this id is in use by a request that is running."
         if refusal:
             self.respond_error(identifier, *refusal)
@@ -164,13 +166,31 @@ class Endpoint:
             self._respond(identifier, result)
         elif handler is None:
             self.respond_error(identifier, METHOD_NOT_FOUND, f"There is no method {method[:200]}.")
-        elif len(self._running) >= MAX_RUNNING + MAX_WAITING:
+        elif len(self._running) < MAX_RUNNING:
+            self._start(identifier, method, handler, params)
+        elif len(self._waiting) < MAX_WAITING:
+            self._waiting[identifier] = (method, handler, params)
+        else:
             self.respond_error(
                 identifier, REQUEST_FAILED, "Too many requests are waiting.", {"kind": "limit"}
             )
-        else:
-            scope = self._running[identifier] = anyio.CancelScope()
-            self._task_group.start_soon(self._run, identifier, method, handler, params, scope)
+
+    def _start(self, identifier: Id, method: str, handler: Handler, params: Any) -> None:
+        scope = self._running[identifier] = anyio.CancelScope()
+        self._task_group.start_soon(self._run, identifier, method, handler, params, scope)
+
+    def _start_next(self) -> None:
+        """A place is free: the request that has waited longest takes it."""
+        identifier = next(iter(self._waiting), None)
+        if identifier is not None:
+            self._start(identifier, *self._waiting.pop(identifier))
+
+    def _cancel(self, identifier: Any) -> None:
+        """Cancel a request; one that waits for its turn is answered at once."""
+        if self._waiting.pop(identifier, None):
+            self.respond_error(identifier, REQUEST_CANCELLED, "The request was cancelled.")
+        elif scope := self._running.get(identifier):
+            scope.cancel()
 
     def _refusal(self, method: str) -> tuple[int, str] | None:
         """Why a request is not allowed at this point of the connection's life."""
@@ -189,8 +209,7 @@ class Endpoint:
         answered = False
         try:
             with scope:
-                async with self._limiter:
-                    result = await handler(params)
+                result = await handler(params)
                 # No await stands between the handler's end and the answer: a cancel comes too late.
                 answered = True
                 self._respond(identifier, result)
@@ -204,6 +223,7 @@ class Endpoint:
             del self._running[identifier]
             if not answered:
                 self.respond_error(identifier, REQUEST_CANCELLED, "The request was cancelled.")
+            self._start_next()
 
     def _respond(self, identifier: Id, result: bytes) -> None:
         body = b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (to_json(identifier), result)
@@ -218,9 +238,8 @@ class Endpoint:
     def _receive_notification(self, method: str, params: Any) -> None:
         if method == "$/cancelRequest":
             identifier = params.get("id") if isinstance(params, dict) else None
-            scope = self._running.get(identifier) if isinstance(identifier, int | str) else None
-            if scope:
-                scope.cancel()
+            if _is_id(identifier):
+                self._cancel(identifier)
         elif self.initialized or method == "exit":
             try:
                 self._router.notice(method, params)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ollm_daemon.errors import ConfigError
-from ollm_daemon.generation import choose_model, run_chat
+from ollm_daemon.generation import StartSoon, choose_model, run_chat
 from ollm_daemon.protocol import chat, state
 from ollm_daemon.protocol.base import WireModel
 from ollm_daemon.providers.base import ProviderAdapter
@@ -34,6 +34,7 @@ class Context:
     configuration: ConnectionConfiguration
     outbox: Outbox
     daemon: DaemonFacts
+    start_soon: StartSoon
 
 
 async def answer_chat(context: Context, params: chat.ChatParams) -> chat.ChatResult:
@@ -44,7 +45,7 @@ async def answer_chat(context: Context, params: chat.ChatParams) -> chat.ChatRes
     sink = None
     if params.stream_token is not None:
         sink = DeltaWriter(context.outbox, params.stream_token).send
-    result = await run_chat(adapter, request, sink)
+    result = await run_chat(adapter, request, sink, context.start_soon)
     return convert.from_result(replace(result, warnings=(*notices, *result.warnings)))
 
 
