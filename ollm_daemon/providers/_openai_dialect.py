@@ -251,7 +251,12 @@ class ChatDecoder:
             elif event.type == "error":
                 raise refused_in_stream(_failure_of(data))
             elif data and not data.isspace():
-                self._take_chunk(decode_json(data), batch, "delta")
+                chunk = decode_json(data)
+                text = _text_alone(chunk)
+                if text is None or self._first_text or self._model is None:
+                    self._take_chunk(chunk, batch, "delta")
+                else:
+                    batch.text(text)
 
     def _take_chunk(self, chunk: Any, batch: EventBatch, key: str) -> None:
         if not isinstance(chunk, dict):
@@ -308,6 +313,27 @@ class ChatDecoder:
         prefix = self._backend.error_text
         if prefix and text.startswith(prefix):
             raise refused_in_stream(Failure(text.removeprefix(prefix)))
+
+
+def _text_alone(chunk: Any) -> str | None:
+    """The text of the chunk that makes up most of every answer: a piece of text and nothing else to see."""
+    try:
+        (choice,) = chunk["choices"]
+        delta = choice["delta"]
+        text = delta["content"]
+        if (
+            choice["finish_reason"] is None
+            and choice["index"] == 0
+            and len(delta) == 1
+            and type(text) is str
+            and text
+            and not chunk.get("usage")
+            and "timings" not in chunk
+        ):
+            return text
+    except (TypeError, KeyError, ValueError, AttributeError):
+        pass
+    return None
 
 
 def _failure_of(data: bytes) -> Failure:
