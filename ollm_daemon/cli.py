@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(flags: Any, stdio: tuple[Any, ...] | None) -> int:
     """Import the rest, which takes a while, and run."""
     import asyncio
+    import gc
 
     from ollm_daemon import logs
     from ollm_daemon.config.sources import read_environment
@@ -38,6 +39,8 @@ def _serve(flags: Any, stdio: tuple[Any, ...] | None) -> int:
     logs.start(flags.log_level)
     try:
         daemon = Daemon(read_environment())
+        # What is there now stays; a full collection of it would hold up every stream for 30 ms.
+        gc.freeze()
         if stdio is not None:
             return asyncio.run(daemon.run_stdio(*stdio))
         address = parse_listen_address(flags.tcp, any_address=flags.allow_remote)

@@ -6,6 +6,7 @@ the root of the task tree. Knows of everything and decides nothing.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -114,6 +115,7 @@ class Daemon:
 
         if self._converter is None:
             self._converter = make_converter()
+            gc.freeze()
         return LspState(self._converter, initialize_params)
 
     @contextmanager

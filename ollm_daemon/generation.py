@@ -211,15 +211,17 @@ class _Run:
 
         A timer and not a task: most answers begin in time, and a task would delay each of them.
         """
-        return asyncio.get_running_loop().call_later(
-            SILENCE_SECONDS, lambda: start_soon(self._announce_silence)
-        )
+
+        def look() -> None:
+            if self._is_silent():
+                start_soon(self._announce_silence)
+
+        return asyncio.get_running_loop().call_later(SILENCE_SECONDS, look)
 
     async def _announce_silence(self) -> None:
         loading = False
-        if self._is_silent():
-            with contextlib.suppress(ProviderError):
-                loading = await self.adapter.is_loading(self.request.model)
+        with contextlib.suppress(ProviderError):
+            loading = await self.adapter.is_loading(self.request.model)
         if not self._is_silent() or self.sink is None:
             return
         if loading:
