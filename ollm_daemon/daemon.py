@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -36,12 +36,12 @@ from ollm_daemon.config.sources import (
     user_file_path,
 )
 from ollm_daemon.config.trust import Approvals
-from ollm_daemon.discovery import find_local_servers, is_listening
+from ollm_daemon.discovery import Found, find_local_servers, is_listening
 from ollm_daemon.domain import ProviderSettings
 from ollm_daemon.errors import ErrorKind, UnreachableError
 from ollm_daemon.protocol import PROTOCOL_VERSION, state
 from ollm_daemon.providers import embedded
-from ollm_daemon.providers.backends import BACKENDS
+from ollm_daemon.providers.backends import BACKENDS, VLLM_FRONTS
 from ollm_daemon.providers.base import ProviderAdapter
 from ollm_daemon.providers.catalog import KINDS
 from ollm_daemon.registry import ProviderRegistry
@@ -59,8 +59,8 @@ logger = logging.getLogger(__name__)
 WATCH_SECONDS = 1.0
 """How often configuration files are looked at; one `stat` each."""
 CLOSE_SECONDS = 1.0
-_OWN_KINDS = {"ollama": "local", "vllm": "vllm", "embedded": "embedded"}
-"""Backends with an adapter of their own; all others speak OpenAI's dialect."""
+_OWN_KINDS = {"ollama": "local", "embedded": "embedded"}
+"""Backends with an adapter of their own; all others speak OpenAI's dialect or vLLM's."""
 
 
 class Daemon:
@@ -177,6 +177,11 @@ class Daemon:
             memory_bytes=resident_bytes(),
         )
 
+    def tell_everybody(self, method: str, params: Mapping[str, Any]) -> None:
+        """As `DaemonFacts.tell_everybody`."""
+        for connection in self._connections:
+            connection.tell(method, params)
+
     async def default_provider(self, resolved: Resolved) -> tuple[ProviderAdapter, str | None]:
         """Ollama when it is up; else the embedded model when no server is up at all; else an error
         that names what is.
@@ -194,10 +199,10 @@ class Daemon:
             )
         raise self._nothing_to_ask(ollama, found)
 
-    def _nothing_to_ask(self, ollama: ProviderAdapter, found: list[Any]) -> UnreachableError:
+    def _nothing_to_ask(self, ollama: ProviderAdapter, found: list[Found]) -> UnreachableError:
         if found:
-            names = ", ".join(f"{server.title} at {server.base_url}" for server in found)
-            flag = next((server.backend for server in found if server.backend != "generic"), None)
+            names = ", ".join(f"{server.facts.title} at {server.base_url}" for server in found)
+            flag = next((server.identity.backend for server in found if server.identity.backend), None)
             how = f"--provider {flag}" if flag else f"--provider openai-compatible --host {found[0].base_url}"
             hint = f"But there is {names}: choose it with `{how}` or the setting `provider`."
         else:
@@ -262,7 +267,7 @@ def default_layer() -> Layer:
     """
     providers: dict[str, dict[str, Any]] = {}
     for name, backend in BACKENDS.items():
-        kind = _OWN_KINDS.get(name, "openai-compatible")
+        kind = _OWN_KINDS.get(name, "vllm" if name in VLLM_FRONTS else "openai-compatible")
         entry: dict[str, Any] = {"kind": kind, "baseUrl": backend.default_url}
         if kind == "openai-compatible":
             entry["backend"] = name

@@ -1,54 +1,43 @@
 """Which servers are up on this machine.
 
-Looks at the known local ports with one connection each and one GET, in parallel and without any key.
-Ports prove nothing, so a server is named by what it says of itself.
+Looks at the known local ports in parallel, with a knock first and then GETs without any key. Ports
+prove nothing, so a server is named by what it gives away of itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import anyio
 
-from ollm_daemon.domain import ProviderSettings, Timeouts
-from ollm_daemon.errors import OllmError
+from ollm_daemon.domain import Identity, ProviderSettings
+from ollm_daemon.errors import ProviderError
 from ollm_daemon.providers._http import UpstreamClient
+from ollm_daemon.providers._identify import identify
 from ollm_daemon.providers.backends import BACKENDS
+from ollm_daemon.providers.facts import Backend
 from ollm_daemon.urls import BaseUrl, parse_base_url
 
-KNOCK_SECONDS = 0.5
-LOOK_SECONDS = 1.5
-_OWNERS: Mapping[str, str] = {
-    "llamacpp": "llamacpp",
-    "library": "ollama",
-    "koboldcpp": "koboldcpp",
-    "organization_owner": "lmstudio",
-    "vllm": "vllm",
-    "aphrodite": "aphrodite",
-    "tabbyAPI": "tabbyapi",
-    "fastchat": "fastchat",
-    "user": "textgen",
-}
-"""`owned_by` of the first entry of `/v1/models` → backend."""
+KNOCK_SECONDS = 0.4
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A server that is up. `backend` is `generic` when it does not say what it is."""
+    """A server that is up."""
 
     base_url: BaseUrl
-    backend: str
+    identity: Identity
 
     @property
-    def title(self) -> str:
-        """Its name for people."""
-        return BACKENDS[self.backend].title
+    def facts(self) -> Backend:
+        """Its record; that of an unknown server when nothing gave it away."""
+        return BACKENDS[self.identity.backend or "generic"]
 
 
 async def is_listening(url: BaseUrl) -> bool:
-    """Whether a connection can be made, within half a second."""
+    """Whether a connection can be made, within a moment."""
     try:
         with anyio.fail_after(KNOCK_SECONDS):
             _, writer = await asyncio.open_connection(url.host, url.port)
@@ -59,15 +48,19 @@ async def is_listening(url: BaseUrl) -> bool:
 
 
 async def find_local_servers() -> list[Found]:
-    """Servers on the known local ports, in the order of the backends' table."""
-    addresses = list(dict.fromkeys(backend.default_url for backend in BACKENDS.values()))
+    """Servers on the known local ports, in the order of the backends' table; under 1.5 s in all."""
+    known = (backend.default_url for backend in BACKENDS.values() if backend.start)
+    return await find_servers(list(dict.fromkeys(known)))
+
+
+async def find_servers(addresses: list[str]) -> list[Found]:
+    """Servers that answer at `addresses`, in this order."""
     found: dict[str, Found] = {}
 
     async def look(address: str) -> None:
         url = parse_base_url(address)
         if await is_listening(url):
-            with anyio.move_on_after(LOOK_SECONDS):
-                found[address] = Found(url, await identify(url))
+            found[address] = Found(url, await look_at(url))
 
     async with anyio.create_task_group() as task_group:
         for address in addresses:
@@ -75,16 +68,12 @@ async def find_local_servers() -> list[Found]:
     return [found[address] for address in addresses if address in found]
 
 
-async def identify(url: BaseUrl) -> str:
-    """The backend that answers at an address, by the owner it names in its model list."""
+async def look_at(url: BaseUrl) -> Identity:
+    """Who answers at an address, as far as a second is enough to tell."""
     client = UpstreamClient(ProviderSettings("", "openai-compatible", url), BACKENDS["generic"])
-    quick = Timeouts(connect=1, first_token=LOOK_SECONDS, idle=1, stall=1, total=LOOK_SECONDS)
     try:
-        document = await client.get_json("/v1/models", quick)
-    except OllmError:
-        return "generic"
+        return await identify(client, LOOK_SECONDS)
+    except ProviderError:
+        return Identity(None)
     finally:
         await client.aclose()
-    entries = document.get("data") if isinstance(document, dict) else None
-    first = entries[0] if isinstance(entries, list) and entries else {}
-    return _OWNERS.get(str(first.get("owned_by")) if isinstance(first, dict) else "", "generic")

@@ -85,7 +85,10 @@ class ResponseFormat:
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
-    """Sampling options; `None` leaves the server's default. `extra_body` goes to the server as it is."""
+    """Sampling options; `None` leaves the server's default. `extra_body` goes to the server as it is.
+
+    `top_logprobs` asks for the probability of each token, and of that many others at its place.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -97,12 +100,17 @@ class GenerationOptions:
     repeat_penalty: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
+    top_logprobs: int | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """Everything a provider needs to run one chat."""
+    """Everything a provider needs to run one chat.
+
+    Attributes:
+        session: Names the conversation, so that a router can keep it on one replica.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -111,6 +119,7 @@ class ChatRequest:
     tool_choice: str | None = None
     response_format: ResponseFormat = ResponseFormat("text")
     stream: bool = True
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +168,17 @@ class ToolCallDelta:
 class StatusDelta:
     """Why no text is arriving yet, or what the daemon does about it."""
 
-    state: Literal["waiting", "loading", "retrying"]
+    state: Literal["waiting", "loading", "retrying", "fallback"]
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token of the answer, its natural logarithm of probability, and the likeliest at its place."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +189,7 @@ class Finished:
     usage: Usage | None = None
     timings: Timings | None = None
     model: str | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 ProviderEvent = TextDelta | ThinkingDelta | ToolCallDelta | Finished
@@ -195,19 +214,57 @@ class GenerationResult:
     first_token_ms: float | None
     total_ms: float
     warnings: tuple[str, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One model a server offers; `None` where the server does not tell."""
+    """One model a server offers; `None` where the server does not tell.
+
+    `context_length` is the window it has been given, `max_context_length` the one it was trained for.
+    `capabilities` are in Ollama's words: completion, tools, insert, vision, thinking, embedding.
+    """
 
     id: str
     context_length: int | None = None
+    max_context_length: int | None = None
     size_bytes: int | None = None
     parameter_size: str | None = None
     quantization: str | None = None
     capabilities: tuple[str, ...] | None = None
     loaded: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProgress:
+    """How far a change of a model has come. Counts are bytes, where the server tells them."""
+
+    status: str
+    completed: int | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a server gave away without being shown a key.
+
+    Attributes:
+        backend: Name of its record; `None` when nothing gave it away.
+        version: Its version, where it tells.
+        state: Whether it would answer, is loading its model, or wants a key first.
+    """
+
+    backend: str | None
+    version: str | None = None
+    state: Literal["ready", "loading", "locked"] = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """Tokens of a prompt, and whether the server's own tokeniser counted them."""
+
+    tokens: int
+    exact: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +302,11 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """Everything one provider instance is built from; equal settings may share one instance."""
+    """Everything one provider instance is built from; equal settings may share one instance.
+
+    Attributes:
+        context_length: The window the user wants (Ollama), or knows the server to have, in tokens.
+    """
 
     name: str
     kind: str
@@ -258,3 +319,4 @@ class ProviderSettings:
     ca_file: str | None = None
     timeouts: Timeouts = Timeouts()
     model_path: str | None = None
+    context_length: int | None = None

@@ -13,11 +13,12 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 import anyio
 
+from ollm_daemon.constraints import find_violation
 from ollm_daemon.domain import (
     ChatRequest,
     Delta,
@@ -47,6 +48,35 @@ SILENCE_SECONDS = 1.0
 """Silence after which the client is told what is being waited for."""
 
 
+ABOUT_THE_PROVIDER = frozenset(
+    {
+        ErrorKind.UNREACHABLE,
+        ErrorKind.DNS,
+        ErrorKind.TLS,
+        ErrorKind.PROXY,
+        ErrorKind.REDIRECT,
+        ErrorKind.TIMEOUT_CONNECT,
+        ErrorKind.TIMEOUT_FIRST_TOKEN,
+        ErrorKind.RATE_LIMITED,
+        ErrorKind.OVERLOADED,
+        ErrorKind.BACKEND,
+        ErrorKind.PROTOCOL,
+        ErrorKind.BAD_CONTENT_TYPE,
+        ErrorKind.STREAM_TRUNCATED,
+    }
+)
+"""Failures that another provider need not have. Those about the request (its key, its model, its size) would
+only be hidden by asking elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Who may answer: a provider, and a model unless one is to be chosen."""
+
+    adapter: ProviderAdapter
+    model: str | None
+
+
 async def choose_model(adapter: ProviderAdapter) -> tuple[str, str]:
     """A model for a user who named none, and, if there was a choice, the sentence that says so.
 
@@ -74,7 +104,7 @@ async def choose_model(adapter: ProviderAdapter) -> tuple[str, str]:
 
 
 async def run_chat(
-    adapter: ProviderAdapter,
+    candidates: Sequence[Candidate],
     request: ChatRequest,
     sink: DeltaSink | None = None,
     start_soon: StartSoon | None = None,
@@ -82,6 +112,9 @@ async def run_chat(
     """Run one chat to its end.
 
     Args:
+        candidates: Who may answer; a later one is asked only when all before it failed without a word, in
+            a way that says nothing about the request.
+        request: What to answer; the model is filled in for each candidate.
         start_soon: Starts a task that outlives this call by no more than a moment; without it nobody is
             told what is being waited for.
 
@@ -92,19 +125,23 @@ async def run_chat(
     """
     if not any(message.text.strip() or message.images for message in request.messages):
         raise InvalidRequestError("The prompt is empty.", hint="Write something for the model to answer.")
-    run = _Run(adapter, request, sink)
-    timer = run.watch_silence(start_soon) if sink and start_soon else None
-    try:
-        await run.attempt_until_done()
-    except ProviderError as error:
-        error.provider, error.model = adapter.name, request.model
-        error.partial_text = "".join(run.texts)
-        raise
-    finally:
-        run.over = True
-        if timer:
-            timer.cancel()
-    return run.result()
+    last = len(candidates) - 1
+    passed: list[str] = []
+    for position, candidate in enumerate(candidates):
+        run = _Run(candidate.adapter, request, sink, warnings=[*passed])
+        try:
+            await run.complete(candidate.model, start_soon)
+            return await run.result()
+        except ProviderError as error:
+            error.provider, error.model = candidate.adapter.name, run.request.model or None
+            error.partial_text = "".join(run.texts)
+            if position == last or run.first_at is not None or error.kind not in ABOUT_THE_PROVIDER:
+                raise
+            passed.append(f"{error} {candidates[position + 1].adapter.name} answered instead.")
+            if sink:
+                name = candidates[position + 1].adapter.name
+                await sink([StatusDelta("fallback", f"{error} Asking {name} instead.")])
+    raise AssertionError("there is always a candidate")
 
 
 @dataclass(slots=True)
@@ -127,8 +164,27 @@ class _Run:
     thoughts: list[str] = field(default_factory=list)
     calls: list[_Call] = field(default_factory=list)
     open_calls: dict[int, _Call] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     finished: Finished | None = None
     over: bool = False
+
+    async def complete(self, model: str | None, start_soon: StartSoon | None) -> None:
+        """Choose a model if need be, and run the request to the end of its answer."""
+        timer = self._watch_silence(start_soon) if self.sink and start_soon else None
+        try:
+            if model is None:
+                self.request = replace(self.request, model="")
+                model, notice = await choose_model(self.adapter)
+                self.warnings += [notice] if notice else []
+            self.request, notices = await self.adapter.prepare_chat(replace(self.request, model=model))
+            self.warnings += notices
+            if notices and self.sink:
+                await self.sink([StatusDelta("waiting", notice) for notice in notices])
+            await self.attempt_until_done()
+        finally:
+            self.over = True
+            if timer:
+                timer.cancel()
 
     async def attempt_until_done(self) -> None:
         """Run the request, again where that is allowed; the waits count against one budget."""
@@ -206,7 +262,7 @@ class _Run:
             status = StatusDelta("retrying", f"{error} Trying again in {wait:.1f} s.")
         await self.sink([status])
 
-    def watch_silence(self, start_soon: StartSoon) -> asyncio.TimerHandle:
+    def _watch_silence(self, start_soon: StartSoon) -> asyncio.TimerHandle:
         """Say once what is being waited for, if nothing has arrived after a while.
 
         A timer and not a task: most answers begin in time, and a task would delay each of them.
@@ -236,22 +292,42 @@ class _Run:
     def _server(self) -> str:
         return self.adapter.backend.title_first
 
-    def result(self) -> GenerationResult:
+    async def result(self) -> GenerationResult:
         """The whole answer of a run that is done."""
         finished = self.finished or Finished("unknown")
-        model = finished.model or self.request.model
+        text = "".join(self.texts)
+        calls = tuple(self._tool_calls())
+        await self._look_at(text, calls, finished)
         return GenerationResult(
-            text="".join(self.texts),
+            text=text,
             thinking="".join(self.thoughts),
-            tool_calls=tuple(self._tool_calls()),
+            tool_calls=calls,
             finish_reason=finished.reason,
             provider=self.adapter.name,
-            model=model,
+            model=finished.model or self.request.model,
             usage=finished.usage,
             timings=finished.timings,
             first_token_ms=None if self.first_at is None else (self.first_at - self.started_at) * 1e3,
             total_ms=(time.monotonic() - self.started_at) * 1e3,
+            warnings=(*self.adapter.notices, *self.warnings),
+            logprobs=finished.logprobs,
         )
+
+    async def _look_at(self, text: str, calls: Sequence[ToolCall], finished: Finished) -> None:
+        """Warn of what the server did not say: no answer at all, or one that breaks its constraint."""
+        backend, wanted = self.adapter.backend, self.request.response_format
+        if not text and not calls and not self.thoughts:
+            self.warnings.append(
+                f"{backend.title_first} answered with nothing; some servers do when a prompt is too long."
+            )
+        elif wanted.type != "text" and not calls:
+            thorough = wanted.type in backend.checked
+            violation = await find_violation(text, wanted, finished.reason, thorough=thorough)
+            self.warnings += [violation] if violation else []
+        if backend.ignores_model and finished.model and not _is_same(finished.model, self.request.model):
+            self.warnings.append(
+                f"{backend.title_first} does not look at the model's name: {finished.model} answered."
+            )
 
     def _tool_calls(self) -> list[ToolCall]:
         """Calls with ids of their own: LocalAI repeats one id, older servers send none."""
@@ -262,3 +338,9 @@ class _Run:
             taken.add(name)
             calls.append(ToolCall(name, call.name, "".join(call.fragments) or "{}"))
         return calls
+
+
+def _is_same(answered: str, asked: str) -> bool:
+    """Whether two names may mean one model: servers add folders, owners and endings to them."""
+    one, two = (name.lower().rpartition("/")[2].removesuffix(".gguf") for name in (answered, asked))
+    return one.startswith(two) or two.startswith(one)

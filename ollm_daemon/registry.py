@@ -129,6 +129,18 @@ class ProviderRegistry:
         target = self._known(provider)
         return self._providers[target.provider], model or target.model
 
+    def resolve_target(self, name: str) -> tuple[ProviderAdapter, str | None]:
+        """The adapter and the model that one name means: a provider, an alias, or `provider/model`.
+
+        Raises:
+            ConfigError: Nobody has the name.
+        """
+        provider, slash, model = name.partition("/")
+        if self._find(name) is None and slash and model:
+            return self.resolve(provider), model
+        target = self._known(name)
+        return self._providers[target.provider], target.model
+
     def _known(self, name: str) -> Target:
         found = self._find(name)
         if found is None:

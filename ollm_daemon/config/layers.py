@@ -99,7 +99,7 @@ def _flatten(model: BaseModel, path: str) -> Iterator[tuple[str, Any]]:
             continue
         if isinstance(value, BaseModel):
             yield from _flatten(value, f"{key}.")
-        elif isinstance(value, dict) and name in ("providers", "headers", "aliases"):
+        elif isinstance(value, dict) and name in ("providers", "headers", "aliases", "fallbacks"):
             for inner, item in value.items():
                 if isinstance(item, BaseModel):
                     # An empty mapping still names a provider.

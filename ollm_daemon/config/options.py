@@ -27,6 +27,9 @@ BackendName = Literal[
     "aphrodite",
     "tabbyapi",
     "fastchat",
+    "production-stack",
+    "vllm-router",
+    "ray-serve",
 ]
 Seconds = Annotated[float, Field(ge=1, le=86_400)]
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -115,6 +118,12 @@ class ProviderOptions(OptionsModel):
         "others need true.",
     )
     model_path: str | None = Field(None, description="GGUF file of the embedded provider.")
+    context_length: int | None = Field(
+        None,
+        ge=256,
+        description="Tokens of the context window: what Ollama is to load models with, or what a server that "
+        "does not tell has.",
+    )
 
     @field_validator("base_url")
     @classmethod
@@ -161,6 +170,9 @@ class GenerationOptionsModel(OptionsModel):
     repeat_penalty: float | None = Field(None, gt=0, description="Penalty for repetition; 1 is none.")
     presence_penalty: float | None = Field(None, ge=-2, le=2, description="OpenAI's presence penalty.")
     frequency_penalty: float | None = Field(None, ge=-2, le=2, description="OpenAI's frequency penalty.")
+    top_logprobs: int | None = Field(
+        None, ge=0, le=20, description="Tell the probability of each token, and of so many others."
+    )
     extra_body: dict[str, Any] | None = Field(
         None,
         description="Sent to the server as it is. vLLM's guided_json, guided_regex, guided_choice, "
@@ -181,6 +193,12 @@ class Options(OptionsModel):
     )
     aliases: dict[str, str] | None = Field(
         None, max_length=MAX_NAMES, description="Names for a provider, or for a model as provider/model."
+    )
+    fallbacks: dict[str, list[Annotated[str, Field(min_length=1)]]] | None = Field(
+        None,
+        max_length=MAX_NAMES,
+        description="For a provider or an alias: who answers instead when it cannot be reached or fails "
+        "before its first word. Providers, aliases or provider/model, in this order.",
     )
     options: GenerationOptionsModel | None = Field(None, description="Default sampling options.")
 

@@ -28,6 +28,7 @@ _OPTION_NAMES = {
     "repeatPenalty": "repeat_penalty",
     "presencePenalty": "presence_penalty",
     "frequencyPenalty": "frequency_penalty",
+    "topLogprobs": "top_logprobs",
 }
 _TIMEOUT_NAMES = {
     "connect": "connect",
@@ -151,6 +152,11 @@ class _Resolver:
             effective=tuple(self._effective()),
             problems=tuple(dict.fromkeys(self._problems)),
             pending=tuple(self._pending),
+            fallbacks={
+                key.removeprefix("fallbacks."): tuple(said[-1].value)
+                for key, said in self._said.items()
+                if key.startswith("fallbacks.")
+            },
             refusals=self._refusals,
         )
 
@@ -287,6 +293,7 @@ class _Resolver:
             ca_file=value("caFile"),
             timeouts=self._timeouts(name, base_url),
             model_path=value("modelPath"),
+            context_length=value("contextLength"),
         )
 
     def _credentials(self, name: str) -> Credentials | None:

@@ -50,6 +50,7 @@ class Settings:
     """One consistent set of settings.
 
     Attributes:
+        fallbacks: For a provider or an alias, who answers in its place, as the user wrote it.
         refusals: Providers by name that a workspace chose and may not, with the reason.
         pending: What awaits the user's approval.
     """
@@ -62,6 +63,7 @@ class Settings:
     effective: tuple[Setting, ...]
     problems: tuple[ConfigProblem, ...] = ()
     pending: tuple[RoutingRequest, ...] = ()
+    fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     refusals: Mapping[str, str] = field(default_factory=dict)
 
     def origin_of(self, key: str) -> Origin:

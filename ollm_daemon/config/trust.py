@@ -24,7 +24,7 @@ from ollm_daemon.config.settings import ConfigProblem, RoutingRequest
 from ollm_daemon.config.sources import read_own_file
 
 FORBIDDEN = frozenset({"apiKey", "apiKeyFile", "selectable"})
-"""Fields of a provider that a workspace can never set."""
+"""Fields of a provider that a workspace can never set. Nor can it say who else gets to see a prompt."""
 
 
 class Approvals:
@@ -77,9 +77,9 @@ def split_layer(layer: Layer) -> tuple[dict[str, Any], dict[str, Any], list[Conf
         if key == "options.extraBody":
             # Servers take routes in bodies too (LiteLLM's `api_base`, vLLM's `kv_transfer_params`).
             routing[key] = value
-        elif not key.startswith("providers."):
+        elif not key.startswith(("providers.", "fallbacks.")):
             free[key] = value
-        elif _field(key) in FORBIDDEN:
+        elif _field(key) in FORBIDDEN or key.startswith("fallbacks."):
             problems.append(
                 ConfigProblem(
                     "warning",

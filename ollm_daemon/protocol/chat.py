@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ollm_daemon.protocol.base import WireModel
 
@@ -17,11 +17,25 @@ class TextContent(WireModel):
 
 
 class ImageContent(WireModel):
-    """An image inside a message."""
+    """An image inside a message: its `data` with their `mediaType`, or a `uri`."""
 
     type: Literal["image"]
-    data: str = Field(description="The image, base64.")
-    media_type: str = Field(description="Such as image/png.", pattern=r"^image/[a-z0-9.+-]+$")
+    data: str | None = Field(None, description="The image, base64.")
+    media_type: str | None = Field(
+        None, description="Such as image/png; goes with data.", pattern=r"^image/[a-z0-9.+-]+$"
+    )
+    uri: str | None = Field(
+        None,
+        description="A `data:` URI, or a `file:` URI or path of a PNG, JPEG, GIF or WebP file that the "
+        "daemon can read.",
+    )
+
+    @model_validator(mode="after")
+    def _says_where(self) -> ImageContent:
+        has_data = self.data is not None and self.media_type is not None
+        if has_data == (self.uri is not None):
+            raise ValueError("an image has either data and mediaType, or a uri")
+        return self
 
 
 ContentPart = Annotated[TextContent | ImageContent, Field(discriminator="type")]
@@ -107,6 +121,12 @@ class GenerationOptions(WireModel):
     repeat_penalty: float | None = Field(None, gt=0, description="Penalty for repetition; 1 is none.")
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    top_logprobs: int | None = Field(
+        None,
+        ge=0,
+        le=20,
+        description="Tell the probability of each token, and of so many others at its place.",
+    )
     extra_body: dict[str, Any] | None = Field(
         None,
         description="Sent to the server as it is, except what a provider translates (see VllmExtraOptions).",
@@ -147,6 +167,12 @@ class ChatParams(WireModel):
     stream_token: str | int | None = Field(
         None, description="Chosen by the client; deltas carry it. Without one there are no deltas."
     )
+    conversation_id: str | None = Field(
+        None,
+        max_length=200,
+        description="Chosen by the client; keeps one conversation on one of many servers behind a router. "
+        "The connection, when left out.",
+    )
 
 
 class Usage(WireModel):
@@ -179,6 +205,21 @@ class AssistantMessage(WireModel):
     tool_calls: list[ToolCall] | None = None
 
 
+class TopLogprob(WireModel):
+    """A token that could have stood there."""
+
+    token: str
+    logprob: float
+
+
+class TokenLogprob(WireModel):
+    """One token of the answer."""
+
+    token: str
+    logprob: float = Field(description="Natural logarithm of its probability.")
+    top: list[TopLogprob] | None = Field(None, description="The likeliest tokens at its place.")
+
+
 class ChatResult(WireModel):
     """The whole answer; a client that ignored every delta still has everything."""
 
@@ -188,6 +229,7 @@ class ChatResult(WireModel):
     timings: Timings
     provider: str = Field(description="The provider that answered.")
     model: str = Field(description="The model that answered, as the server names it.")
+    logprobs: list[TokenLogprob] | None = Field(None, description="As `topLogprobs` asked for.")
     warnings: list[str] | None = Field(None, description="Sentences the user should see.")
 
 
@@ -218,10 +260,10 @@ class ToolCallDelta(WireModel):
 
 
 class StatusDelta(WireModel):
-    """Why no text is arriving yet."""
+    """Why no text is arriving yet, and what is done about it."""
 
     kind: Literal["status"]
-    state: Literal["waiting", "loading", "retrying"]
+    state: Literal["waiting", "loading", "retrying", "fallback"]
     message: str
 
 

@@ -7,6 +7,36 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ollm_daemon.protocol.base import WireModel
+from ollm_daemon.protocol.chat import Message
+
+ErrorKind = Literal[
+    "config",
+    "unsupported",
+    "unreachable",
+    "dns",
+    "tls",
+    "proxy",
+    "redirect",
+    "timeout_connect",
+    "timeout_first_token",
+    "timeout_idle",
+    "timeout_total",
+    "auth",
+    "forbidden",
+    "not_found",
+    "too_large",
+    "invalid",
+    "rate_limited",
+    "overloaded",
+    "context_length",
+    "backend",
+    "protocol",
+    "bad_content_type",
+    "stream_truncated",
+    "limit",
+    "internal",
+]
+"""What went wrong, as a closed list; see ERROR_KINDS."""
 
 
 class NoParams(WireModel):
@@ -17,12 +47,13 @@ class ModelInfo(WireModel):
     """One model; a field is left out where the server does not tell."""
 
     id: str
-    context_length: int | None = Field(None, description="Tokens; the loaded window where it is known.")
+    context_length: int | None = Field(None, description="Tokens of the window it has been given.")
+    max_context_length: int | None = Field(None, description="Tokens of the window it was trained for.")
     size_bytes: int | None = Field(None, description="Size of its files.")
     parameter_size: str | None = Field(None, description="Such as 7B.")
     quantization: str | None = Field(None, description="Such as Q4_K_M.")
     capabilities: list[str] | None = Field(
-        None, description="In the server's words, such as tools or insert."
+        None, description="Of completion, tools, vision, thinking, insert and embedding."
     )
     loaded: bool | None = Field(None, description="Whether it is in memory now.")
 
@@ -40,12 +71,60 @@ class ModelsListResult(WireModel):
     models: list[ModelInfo]
 
 
+class ModelsShowParams(WireModel):
+    """Which model."""
+
+    model: str = Field(min_length=1, description="Model or alias.")
+    provider: str | None = Field(None, description="Provider or alias; the setting when left out.")
+
+
+class ModelsShowResult(WireModel):
+    """What is known of one model."""
+
+    provider: str
+    model: ModelInfo
+
+
+class ModelsChangeParams(WireModel):
+    """Which model to pull, delete or unload."""
+
+    model: str = Field(min_length=1, description="Model, in the server's own spelling, or alias.")
+    provider: str | None = Field(None, description="Provider or alias; the setting when left out.")
+    work_done_token: str | int | None = Field(
+        None, description="For `$/progress`; `window/workDoneProgress/cancel` stops the work."
+    )
+
+
+class ModelsLoadParams(ModelsChangeParams):
+    """Which model to load."""
+
+    keep_alive: float | str | None = Field(
+        None,
+        description="How long it stays unused, on Ollama: seconds, or such as 10m; negative is for ever.",
+    )
+
+
+class ModelsChangeResult(WireModel):
+    """It is done."""
+
+    provider: str
+    model: str
+
+
+class ModelsDidChangeParams(WireModel):
+    """Whose models are others now."""
+
+    provider: str
+
+
 class ProviderCapabilities(WireModel):
     """What a provider can do, whatever the model."""
 
     list_models: bool
     pull_models: bool
     delete_models: bool
+    load_models: bool
+    unload_models: bool
     tools: bool
     images: bool
     response_formats: list[Literal["json", "jsonSchema", "regex", "choice", "grammar"]] = Field(
@@ -78,6 +157,69 @@ class ProvidersListResult(WireModel):
 
     providers: list[ProviderInfo]
     aliases: list[AliasInfo]
+
+
+ServerState = Literal["ready", "loading", "locked"]
+"""Whether a server would answer, is still loading its model, or wants a key first."""
+
+
+class DetectedServer(WireModel):
+    """A server that answers at a known address of this machine."""
+
+    base_url: str
+    backend: str | None = Field(None, description="Its backend, as `backend` of a provider takes it.")
+    title: str = Field(description="Its name for people.")
+    version: str | None = None
+    state: ServerState
+    provider: str | None = Field(None, description="The configured provider that leads there.")
+
+
+class ProvidersDetectResult(WireModel):
+    """The servers that are up. No key was sent to any of them."""
+
+    servers: list[DetectedServer]
+
+
+class ProvidersCheckParams(WireModel):
+    """Which provider to look at."""
+
+    provider: str | None = Field(None, description="Provider or alias; the setting when left out.")
+    generate: bool = Field(True, description="Let a model write a few words, and cancel it once.")
+
+
+class Trial(WireModel):
+    """A few words that a model wrote."""
+
+    model: str
+    first_token_ms: float
+    tokens_per_second: float | None = None
+    cancelled_ms: float | None = Field(
+        None, description="From a cancel in mid-answer to the first word of the next answer."
+    )
+
+
+class CheckProblem(WireModel):
+    """Something that keeps a provider from working well, and the one thing to do about it."""
+
+    message: str
+    hint: str | None = None
+    kind: ErrorKind | None = None
+
+
+class ProvidersCheckResult(WireModel):
+    """How a provider does."""
+
+    provider: str
+    base_url: str | None = None
+    state: Literal["ready", "loading", "locked", "unreachable", "broken"]
+    backend: str = Field(description="The server's name for people.")
+    version: str | None = None
+    key: Literal["none", "accepted", "missing", "refused"] = Field(
+        description="Whether a key was sent, and what the server said to it."
+    )
+    models: list[ModelInfo]
+    trial: Trial | None = None
+    problems: list[CheckProblem]
 
 
 class SettingOrigin(WireModel):
@@ -169,34 +311,21 @@ class StatusResult(WireModel):
     memory_bytes: int | None = Field(None, description="Resident memory, where the system tells.")
 
 
-ErrorKind = Literal[
-    "config",
-    "unsupported",
-    "unreachable",
-    "dns",
-    "tls",
-    "proxy",
-    "redirect",
-    "timeout_connect",
-    "timeout_first_token",
-    "timeout_idle",
-    "timeout_total",
-    "auth",
-    "forbidden",
-    "not_found",
-    "too_large",
-    "invalid",
-    "rate_limited",
-    "overloaded",
-    "context_length",
-    "backend",
-    "protocol",
-    "bad_content_type",
-    "stream_truncated",
-    "limit",
-    "internal",
-]
-"""What went wrong, as a closed list; see ERROR_KINDS."""
+class TokensCountParams(WireModel):
+    """What to count."""
+
+    messages: list[Message] = Field(min_length=1)
+    provider: str | None = Field(None, description="Provider or alias; the setting when left out.")
+    model: str | None = Field(None, description="Model or alias; the setting when left out.")
+
+
+class TokensCountResult(WireModel):
+    """How much of the window a conversation takes."""
+
+    tokens: int
+    exact: bool = Field(description="Whether the server's own tokeniser counted; else it is an estimate.")
+    provider: str
+    model: str
 
 
 class ErrorData(WireModel):

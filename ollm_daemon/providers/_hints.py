@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ollm_daemon.domain import ProviderSettings
 from ollm_daemon.errors import ErrorKind
-from ollm_daemon.providers.backends import Backend
+from ollm_daemon.providers.facts import Backend
 from ollm_daemon.urls import BaseUrl
 
 

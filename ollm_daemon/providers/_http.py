@@ -9,15 +9,11 @@ Invariant: leaving `open_stream` closes the answer; if it had not ended, the soc
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
-import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, cast
-from urllib.parse import quote
 
 import httpx
 from pydantic_core import to_json
@@ -28,29 +24,36 @@ from ollm_daemon.errors import (
     ErrorKind,
     ProviderError,
     RefusedError,
-    TimeoutPassedError,
     UnreachableError,
 )
 from ollm_daemon.providers._clock import Watch
 from ollm_daemon.providers._failures import classify, clean_text, find_failure, read_failure
-from ollm_daemon.providers._hints import hint_for
 from ollm_daemon.providers._json import decode_json
 from ollm_daemon.providers._tls import make_ssl_context
 from ollm_daemon.providers._transport import StreamTransport
-from ollm_daemon.providers.backends import Backend
+from ollm_daemon.providers._upstream import Upstream
+from ollm_daemon.providers.facts import Backend
 from ollm_daemon.urls import BaseUrl
 
 MAX_ERROR_BODY = 64 << 10
+MAX_LOOK = 256 << 10
+MAX_PATHS = 64
+"""Paths whose URL is kept parsed; some hold the name of a model or a job."""
 MAX_BODY = 32 << 20
 MAX_STREAM = 256 << 20
 """Bytes of one streamed answer on the wire; 64 MiB of text in chunks of JSON."""
-SHOWN_CHARACTERS = 600
-"""Of an error's sentence, however much the server said."""
 MAX_RETRY_AFTER = 86_400.0
 QUICK = Timeouts(connect=5, first_token=30, idle=30, stall=30, total=60)
 """Limits for requests that ask a server about itself."""
-_SHORTEST_SECRET = 4
-"""A shorter key is not redacted by value: it would blot out ordinary text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An answer taken as it is, whatever it says. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class UpstreamStream:
@@ -85,6 +88,21 @@ class UpstreamStream:
         """The whole body."""
         return b"".join([data async for data in self.read(limit)])
 
+    async def read_some(self, limit: int) -> bytes:
+        """The first `limit` bytes of the body, at most."""
+        body = bytearray()
+        async for data in self.read():
+            body += data[: limit - len(body)]
+            if len(body) >= limit:
+                return bytes(body)
+        self.finish()
+        return bytes(body)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The answer's headers, by their names in lower case."""
+        return {name.lower(): value for name, value in self._response.headers.items()}
+
     def content_arrived(self) -> None:
         """Tell the clock that the model, not only the connection, is alive."""
         self._watch.content_arrived()
@@ -96,13 +114,11 @@ class UpstreamStream:
             finish()
 
 
-class UpstreamClient:
+class UpstreamClient(Upstream):
     """HTTP to the one base URL of one provider."""
 
     def __init__(self, settings: ProviderSettings, backend: Backend) -> None:
-        self.settings = settings
-        self.base_url = settings.base_url
-        self._backend = backend
+        super().__init__(settings, backend)
         self._ssl: ssl.SSLContext | None = None
         self._transport = StreamTransport(self._ssl_context)
         self._urls: dict[str, httpx.URL] = {}
@@ -136,19 +152,63 @@ class UpstreamClient:
         async with self.open_stream("GET", path, None, timeouts) as stream:
             body = await stream.read_all()
             stream.finish()
-        value = decode_json(body)
+        return self._checked(decode_json(body))
+
+    async def look(self, path: str, timeouts: Timeouts) -> Seen:
+        """GET without any credentials and take whatever is answered, up to `MAX_LOOK` bytes.
+
+        Raises:
+            ProviderError: There was no answer, or it is not HTTP.
+        """
+        async with self.open_stream("GET", path, None, timeouts, as_stranger=True) as stream:
+            body = await stream.read_some(MAX_LOOK) if "content-encoding" not in stream.headers else b""
+            return Seen(stream.status, stream.headers, body)
+
+    async def call(
+        self, method: str, path: str, payload: Mapping[str, Any] | None, timeouts: Timeouts = QUICK
+    ) -> Any:
+        """Send a request and give the JSON of its answer; `None` for an empty one or one of plain text.
+
+        Raises:
+            ProviderError: As `open_stream`; also for an error reported under status 200.
+        """
+        async with self.open_stream(method, path, payload, timeouts) as stream:
+            body = await stream.read_all()
+            is_json = stream.content_type == "application/json"
+            stream.finish()
+        if not body.strip() or (not is_json and body.lstrip()[:1] not in (b"{", b"[")):
+            return None
+        return self._checked(decode_json(body))
+
+    def _checked(self, value: Any) -> Any:
+        """A document, unless it reports a failure.
+
+        Raises:
+            RefusedError: It does.
+        """
         failure = find_failure(value)
-        if failure:
-            kind, loading = classify(None, failure)
-            said = f"{self._who()} answered with an error: {failure.message}"
-            raise self._presentable(RefusedError(said, kind=kind, loading=loading))
-        return value
+        if failure is None:
+            return value
+        kind, loading = classify(None, failure)
+        said = f"{self.who} answered with an error: {failure.message}"
+        raise self.presentable(RefusedError(said, kind=kind, loading=loading))
 
     @contextlib.asynccontextmanager
     async def open_stream(
-        self, method: str, path: str, payload: Mapping[str, Any] | None, timeouts: Timeouts
+        self,
+        method: str,
+        path: str,
+        payload: Mapping[str, Any] | None,
+        timeouts: Timeouts,
+        *,
+        headers: Mapping[str, str] = {},
+        as_stranger: bool = False,
     ) -> AsyncIterator[UpstreamStream]:
         """Send one request and lend its answer for the length of the block.
+
+        Args:
+            headers: Sent with this request, beside those of the provider.
+            as_stranger: Send no credentials, and lend whatever is answered.
 
         Raises:
             UnreachableError: No connection, or it closed before it answered.
@@ -160,16 +220,15 @@ class UpstreamClient:
         transport = self._transport if self.settings.proxy is None else self._through_proxy()
         response: httpx.Response | None = None
         try:
-            with watch.running(), self._mapped(watch):
+            with watch.running(), self.mapped(watch):
                 try:
-                    request = self._request(method, path, payload, timeouts)
+                    own = {} if as_stranger else self._credentials()
+                    request = self._request(method, path, payload, timeouts, {**own, **headers})
                     response = await transport.handle_async_request(request)
                     watch.bytes_arrived()
                     stream = UpstreamStream(response, watch)
-                    if response.status_code >= 300:
-                        raise await self._refusal(response, stream)
-                    self._check_encoding(response)
-                    self._check_type(stream)
+                    if not as_stranger:
+                        await self._check(response, stream)
                     yield stream
                 finally:
                     if response is not None:
@@ -177,12 +236,17 @@ class UpstreamClient:
                     if transport is not self._transport:
                         await transport.aclose()
         except ProviderError as error:
-            raise self._presentable(error) from error.__cause__
+            raise self.presentable(error) from error.__cause__
 
     def _request(
-        self, method: str, path: str, payload: Mapping[str, Any] | None, timeouts: Timeouts
+        self,
+        method: str,
+        path: str,
+        payload: Mapping[str, Any] | None,
+        timeouts: Timeouts,
+        headers: dict[str, str],
     ) -> httpx.Request:
-        headers = {"Accept-Encoding": "identity", "User-Agent": "ollm-daemon", **self._credentials()}
+        headers = {"Accept-Encoding": "identity", "User-Agent": "ollm-daemon", **headers}
         content = None
         if payload is not None:
             headers["Content-Type"] = "application/json"
@@ -200,6 +264,8 @@ class UpstreamClient:
         """Parsed once for each path; httpx takes as long for it as for the rest of the request."""
         url = self._urls.get(path)
         if url is None:
+            if len(self._urls) >= MAX_PATHS:
+                self._urls.clear()
             url = self._urls[path] = httpx.URL(f"{self.base_url.origin}{self.base_url.path}{path}")
         return url
 
@@ -211,7 +277,7 @@ class UpstreamClient:
             )
         except (ImportError, ValueError) as error:
             raise UnreachableError(
-                f"{self._who()} cannot be reached through its proxy: only http and https proxies are known.",
+                f"{self.who} cannot be reached through its proxy: only http and https proxies are known.",
                 kind=ErrorKind.PROXY,
                 hint=f"Set `providers.{self.settings.name}.proxy` to an empty text to go directly.",
             ) from error
@@ -233,11 +299,22 @@ class UpstreamClient:
             headers["Authorization"] = f"Bearer {credentials.api_key.get_secret_value()}"
         return headers
 
+    async def _check(self, response: httpx.Response, stream: UpstreamStream) -> None:
+        """Refuse an answer that is none.
+
+        Raises:
+            ProviderError: It is an error, compressed, or a web page.
+        """
+        if response.status_code >= 300:
+            raise await self._refusal(response, stream)
+        self._check_encoding(response)
+        self._check_type(stream)
+
     def _check_encoding(self, response: httpx.Response) -> None:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
             raise BrokenAnswerError(
-                f"{self._who()} compressed its answer ({clean_text(encoding)}) although none was asked for.",
+                f"{self.who} compressed its answer ({clean_text(encoding)}) although none was asked for.",
                 kind=ErrorKind.PROTOCOL,
                 hint="Turn compression off in the proxy in front of the server.",
             )
@@ -245,140 +322,28 @@ class UpstreamClient:
     def _check_type(self, stream: UpstreamStream) -> None:
         if stream.content_type == "text/html":
             raise BrokenAnswerError(
-                f"{self._who()} answered with a web page.",
+                f"{self.who} answered with a web page.",
                 kind=ErrorKind.BAD_CONTENT_TYPE,
-                hint=self._hint(ErrorKind.PROTOCOL),
+                hint=self.hint(ErrorKind.PROTOCOL),
             )
 
     async def _refusal(self, response: httpx.Response, stream: UpstreamStream) -> ProviderError:
         """The named error for a status of 300 or more."""
         status = response.status_code
-        body = bytearray()
-        if "content-encoding" not in response.headers:
-            async for data in stream.read():
-                body += data[: MAX_ERROR_BODY - len(body)]
-                if len(body) >= MAX_ERROR_BODY:
-                    break
-            else:
-                stream.finish()
-        failure = read_failure(bytes(body))
+        is_plain = "content-encoding" not in response.headers
+        failure = read_failure(await stream.read_some(MAX_ERROR_BODY) if is_plain else b"")
         kind, loading = classify(status, failure)
         said = f": {failure.message}" if failure.message else ""
         if kind is ErrorKind.REDIRECT:
             said = f", a redirect to {_origin_shown(response.headers.get('location', ''))}"
         return RefusedError(
-            f"{self._who()} answered {status}{said}",
+            f"{self.who} answered {status}{said}",
             kind=kind,
-            hint=self._hint(kind),
+            hint=self.hint(kind),
             status=status,
             retry_after=_retry_after(response.headers.get("retry-after")),
             loading=loading,
         )
-
-    def _who(self) -> str:
-        return f"{self._backend.title_first} at {self.base_url}"
-
-    def _hint(self, kind: ErrorKind) -> str:
-        return hint_for(kind, self.settings, self._backend, self.base_url)
-
-    @contextlib.contextmanager
-    def _mapped(self, watch: Watch) -> Iterator[None]:
-        """Turn what httpx raises into named errors."""
-        try:
-            yield
-        except httpx.ConnectTimeout as error:
-            raise TimeoutPassedError(
-                f"{self._who()} did not accept a connection in time.",
-                kind=ErrorKind.TIMEOUT_CONNECT,
-                hint=self._hint(ErrorKind.UNREACHABLE),
-            ) from error
-        except httpx.ProxyError as error:
-            raise UnreachableError(
-                f"The proxy in front of {self._who()} failed: {clean_text(str(error))}",
-                kind=ErrorKind.PROXY,
-                hint="Check the `proxy` setting.",
-            ) from error
-        except httpx.ConnectError as error:
-            raise self._connect_failure(error) from error
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
-            raise self._broken_exchange(error, watch) from error
-        except httpx.HTTPError as error:
-            raise BrokenAnswerError(
-                f"The exchange with {self._who()} failed: {clean_text(str(error))}",
-                kind=ErrorKind.PROTOCOL,
-            ) from error
-
-    def _connect_failure(self, error: httpx.ConnectError) -> UnreachableError:
-        cause = _root_cause(error)
-        if isinstance(cause, socket.gaierror | UnicodeError):
-            kind, why = ErrorKind.DNS, "its host name cannot be found"
-        elif isinstance(cause, ssl.SSLCertVerificationError):
-            kind, why = ErrorKind.TLS, f"its certificate is not accepted ({cause.verify_message})"
-        elif isinstance(cause, ssl.SSLError | ConnectionResetError) and self.base_url.scheme == "https":
-            kind, why = ErrorKind.TLS, "TLS failed"
-        elif isinstance(cause, ConnectionRefusedError) or "refused" in str(error).lower():
-            kind, why = ErrorKind.UNREACHABLE, "nothing is listening there"
-        else:
-            kind, why = ErrorKind.UNREACHABLE, clean_text(str(error)) or "no connection"
-        return UnreachableError(
-            f"Cannot connect to {self._who_lower()}: {why}.", kind=kind, hint=self._hint(kind)
-        )
-
-    def _who_lower(self) -> str:
-        return f"{self._backend.title} at {self.base_url}"
-
-    def _broken_exchange(self, error: httpx.HTTPError, watch: Watch) -> ProviderError:
-        if watch.first_byte_seen:
-            return BrokenAnswerError(
-                f"{self._who()} cut its answer short: {clean_text(str(error)) or 'connection lost'}.",
-                kind=ErrorKind.STREAM_TRUNCATED,
-                hint="The server may have crashed; see its log.",
-            )
-        if "not a valid HTTP answer" in str(error) or "headers of more" in str(error):
-            return BrokenAnswerError(
-                f"{self._who()} did not answer in HTTP: {clean_text(str(error))}.",
-                kind=ErrorKind.PROTOCOL,
-                hint=self._hint(ErrorKind.PROTOCOL),
-            )
-        return UnreachableError(
-            f"{self._who()} closed the connection before it answered.",
-            kind=ErrorKind.UNREACHABLE,
-            hint="The server may have crashed; see its log.",
-        )
-
-    def _presentable(self, error: ProviderError) -> ProviderError:
-        """The error without any key of ours that the server echoed, in any spelling, and of a length that
-        a person reads. Cut last, so that no half of a key is left.
-        """
-        message = str(error)
-        for spelling in self._secret_spellings():
-            message = message.replace(spelling, "***")
-        if len(message) > SHOWN_CHARACTERS:
-            message = message[:SHOWN_CHARACTERS] + "…"
-        error.args = (message,)
-        return error
-
-    def _secret_spellings(self) -> Iterator[str]:
-        credentials = self.settings.credentials
-        if credentials is None:
-            return
-        secrets = [value.get_secret_value() for _, value in credentials.headers]
-        if credentials.api_key:
-            secrets.append(credentials.api_key.get_secret_value())
-        for secret in secrets:
-            if len(secret) >= _SHORTEST_SECRET:
-                yield secret
-                yield json.dumps(secret)[1:-1]
-                yield quote(secret, safe="")
-                yield base64.b64encode(secret.encode()).decode()
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    if isinstance(error, ExceptionGroup):
-        return _root_cause(error.exceptions[0])
-    return error
 
 
 def _origin_shown(location: str) -> str:

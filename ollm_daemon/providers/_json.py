@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ollm_daemon.errors import BrokenAnswerError, ErrorKind
@@ -26,3 +27,13 @@ def decode_json(data: bytes | str) -> Any:
             f"The server sent {len(text)} characters that are not JSON where JSON belongs.",
             kind=ErrorKind.PROTOCOL,
         ) from None
+
+
+def value_at(document: Any, keys: Sequence[str | int]) -> Any:
+    """What stands at `keys` in a decoded document, or `None` when there is no such place."""
+    for key in keys:
+        if isinstance(key, int):
+            document = document[key] if isinstance(document, list) and len(document) > key else None
+        else:
+            document = document.get(key) if isinstance(document, dict) else None
+    return document

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from ollm_daemon.domain import (
     ChatRequest,
     Finished,
+    Identity,
     ModelInfo,
+    ModelProgress,
     ProviderEvent,
     TextDelta,
     ThinkingDelta,
+    TokenCount,
+    TokenLogprob,
     ToolCallDelta,
 )
 from ollm_daemon.errors import BrokenAnswerError, ErrorKind
-from ollm_daemon.providers.backends import Backend
+from ollm_daemon.providers.facts import Backend, ModelAction
 
 if TYPE_CHECKING:
     from ollm_daemon.providers._http import UpstreamStream
@@ -29,8 +33,7 @@ class Capabilities:
     """What a provider can do, whatever the model. Every field is always there."""
 
     list_models: bool
-    pull_models: bool
-    delete_models: bool
+    actions: frozenset[ModelAction]
     tools: bool
     images: bool
     response_formats: frozenset[str]
@@ -38,6 +41,9 @@ class Capabilities:
 
 ChatStream = AbstractAsyncContextManager[AsyncIterator[list[ProviderEvent]]]
 """Lends batches of events, one batch per read from the socket. The last event is a `Finished`."""
+
+ModelChange = AbstractAsyncContextManager[AsyncIterator[ModelProgress]]
+"""Lends the progress of a change; the change is done when the progress has ended."""
 
 
 class ProviderAdapter(Protocol):
@@ -61,7 +67,15 @@ class ProviderAdapter(Protocol):
 
     @property
     def backend(self) -> Backend:
-        """Facts about the server behind it."""
+        """Facts about the server behind it, as far as it is known by now."""
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know about the server, such as that it is not the one configured."""
+
+    @property
+    def sends_key(self) -> bool:
+        """Whether a key goes to its address."""
 
     @property
     def limits_seconds(self) -> float:
@@ -70,6 +84,24 @@ class ProviderAdapter(Protocol):
     @property
     def open_connections(self) -> int:
         """Sockets to its server, idle ones too."""
+
+    async def identify(self) -> Identity:
+        """Who answers at its address; no key is sent.
+
+        Raises:
+            ProviderError: Nobody answers, or not in HTTP.
+        """
+
+    async def prepare_chat(self, request: ChatRequest) -> tuple[ChatRequest, tuple[str, ...]]:
+        """The request as it can be answered, and sentences about what had to change.
+
+        Asks the server only about what the request needs: images, tools, a long prompt.
+
+        Raises:
+            UnsupportedError: The server or the model is known not to be able to do it.
+            RefusedError: `context_length`, when the prompt is known not to fit.
+            ProviderError: The server cannot be asked.
+        """
 
     def chat_stream(self, request: ChatRequest) -> ChatStream:
         """Start one chat upstream and lend its events for the length of the block.
@@ -86,6 +118,35 @@ class ProviderAdapter(Protocol):
 
         Raises:
             ProviderError: The upstream failed.
+        """
+
+    async def show_model(self, model: str) -> ModelInfo:
+        """What is known of one model.
+
+        Raises:
+            RefusedError: `not_found`: the server does not have it.
+            ProviderError: The server failed.
+        """
+
+    def change_model(
+        self, action: ModelAction, model: str, keep_alive: str | float | None = None
+    ) -> ModelChange:
+        """Pull, delete, load or unload a model.
+
+        Args:
+            keep_alive: How long a loaded model stays, where the server takes that: seconds, or a text with a
+                unit such as `10m`; negative means for ever.
+
+        Raises:
+            UnsupportedError: Not here; the hint says what to do instead.
+            ProviderError: The server refused or failed, in the midst of it too.
+        """
+
+    async def count_tokens(self, request: ChatRequest) -> TokenCount:
+        """Tokens of a prompt, by the server's own tokeniser where it has one.
+
+        Raises:
+            ProviderError: The server failed.
         """
 
     async def is_loading(self, model: str) -> bool:
@@ -185,6 +246,38 @@ def truncated(title: str) -> BrokenAnswerError:
         kind=ErrorKind.STREAM_TRUNCATED,
         hint="The server may have stopped or crashed; see its log.",
     )
+
+
+def said_nothing(title: str) -> BrokenAnswerError:
+    """The error for an answer of no bytes under a good status."""
+    return BrokenAnswerError(
+        f"{title[0].upper()}{title[1:]} answered without a single byte.",
+        kind=ErrorKind.STREAM_TRUNCATED,
+        hint="Some servers do this when a prompt does not fit their context window; see its log.",
+    )
+
+
+def decode_logprobs(value: Any) -> list[TokenLogprob]:
+    """Probabilities as OpenAI (`{"content": [...]}`) and Ollama (`[...]`) write them."""
+    entries = value.get("content") if isinstance(value, dict) else value
+    return [
+        TokenLogprob(
+            *one, tuple(two for other in _list(entry.get("top_logprobs")) if (two := _logprob(other)))
+        )
+        for entry in _list(entries)
+        if (one := _logprob(entry))
+    ]
+
+
+def _logprob(entry: Any) -> tuple[str, float] | None:
+    token, value = (entry.get("token"), entry.get("logprob")) if isinstance(entry, dict) else (None, None)
+    if not isinstance(token, str) or not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return token, float(value)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def arguments_text(arguments: Any) -> str:

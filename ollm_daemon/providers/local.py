@@ -1,56 +1,29 @@
-"""`LocalProvider`: Ollama over its native API, newline-delimited JSON."""
+"""`LocalProvider`: Ollama over its native API."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
-from ollm_daemon.domain import (
-    ChatRequest,
-    Finished,
-    FinishReason,
-    GenerationOptions,
-    Message,
-    ModelInfo,
-    ProviderEvent,
-    ProviderSettings,
-    ResponseFormat,
-    Timings,
-    ToolCallDelta,
-    Usage,
+from ollm_daemon.domain import ChatRequest, ModelInfo, ProviderEvent, ProviderSettings
+from ollm_daemon.errors import ProviderError
+from ollm_daemon.providers._http_provider import HttpProvider, find_model
+from ollm_daemon.providers._json import value_at
+from ollm_daemon.providers._life_cycle import open_change
+from ollm_daemon.providers._ollama_dialect import (
+    ChatDecoder,
+    decode_capabilities,
+    decode_entries,
+    decode_model,
+    encode_chat,
+    encode_window,
+    trained_window,
 )
-from ollm_daemon.errors import ProviderError, UnsupportedError
-from ollm_daemon.providers._failures import find_failure, refused_in_stream
-from ollm_daemon.providers._http_provider import HttpProvider
-from ollm_daemon.providers._json import decode_json
-from ollm_daemon.providers._ndjson import NdjsonDecoder
-from ollm_daemon.providers._openai_dialect import encode_tool
 from ollm_daemon.providers.backends import BACKENDS
-from ollm_daemon.providers.base import (
-    Capabilities,
-    ChatStream,
-    EventBatch,
-    arguments_text,
-    count,
-    decode_stream,
-    text_of,
-    truncated,
-)
-
-_OPTIONS = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "max_tokens": "num_predict",
-    "seed": "seed",
-    "repeat_penalty": "repeat_penalty",
-    "presence_penalty": "presence_penalty",
-    "frequency_penalty": "frequency_penalty",
-}
-_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
-_NS_PER_MS = 1e6
+from ollm_daemon.providers.base import Capabilities, ChatStream, ModelChange, count, decode_stream
+from ollm_daemon.providers.facts import ModelAction
 
 
 class LocalProvider(HttpProvider):
@@ -59,11 +32,10 @@ class LocalProvider(HttpProvider):
     streaming_format: Literal["ndjson", "sse"] = "ndjson"
     capabilities = Capabilities(
         list_models=True,
-        pull_models=True,
-        delete_models=True,
+        actions=frozenset(BACKENDS["ollama"].actions),
         tools=True,
         images=True,
-        response_formats=frozenset({"text", "json", "jsonSchema"}),
+        response_formats=frozenset({"text", *BACKENDS["ollama"].formats}),
     )
 
     def __init__(self, settings: ProviderSettings) -> None:
@@ -75,20 +47,63 @@ class LocalProvider(HttpProvider):
 
     @asynccontextmanager
     async def _open_chat(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[list[ProviderEvent]]]:
-        body = encode_chat(request)
+        body = encode_chat(request, self.settings.context_length)
         async with self.http.open_stream("POST", "/api/chat", body, self.settings.timeouts) as stream:
             yield decode_stream(stream, ChatDecoder())
+
+    async def prepare_chat(self, request: ChatRequest) -> tuple[ChatRequest, tuple[str, ...]]:
+        """As `ProviderAdapter.prepare_chat`; Ollama itself refuses what does not fit."""
+        request, said = await super().prepare_chat(request)
+        return request, (*said, *await self._reload_notice(request))
+
+    def _is_window_ours(self) -> bool:
+        return False
 
     async def list_models(self) -> list[ModelInfo]:
         """As `ProviderAdapter.list_models`, from `GET /api/tags`; what is in memory from `/api/ps`."""
         tags = await self.http.get_json("/api/tags")
         loaded = await self._loaded_models()
-        return [_decode_model(entry, loaded) for entry in _entries(tags)]
+        return [decode_model(entry, loaded) for entry in decode_entries(tags)]
+
+    async def show_model(self, model: str) -> ModelInfo:
+        """As `ProviderAdapter.show_model`, from the list and `POST /api/show`."""
+        shown = await self.http.call("POST", "/api/show", {"model": model})
+        listed = find_model(await self.list_models(), model) or ModelInfo(model)
+        return replace(
+            listed,
+            max_context_length=trained_window(shown) or listed.max_context_length,
+            capabilities=decode_capabilities(shown) or listed.capabilities,
+        )
+
+    def change_model(
+        self, action: ModelAction, model: str, keep_alive: str | float | None = None
+    ) -> ModelChange:
+        """As `ProviderAdapter.change_model`; a model is loaded with the window that requests will ask for."""
+        self._models = None
+        extra: dict[str, Any] = {}
+        if action == "load":
+            # Another value of `shift` or of the window loads the model anew (server/sched.go, v0.33).
+            extra = {"shift": False, "options": encode_window(self.settings.context_length)}
+            if keep_alive is not None:
+                extra["keep_alive"] = keep_alive
+        return open_change(self.http, self.backend, action, model, extra)
 
     async def is_loading(self, model: str) -> bool:
         """Whether `model` is not in memory yet."""
         loaded = await self._loaded_models()
         return loaded is not None and model not in loaded and f"{model}:latest" not in loaded
+
+    async def _reload_notice(self, request: ChatRequest) -> tuple[str, ...]:
+        """What to say before a request that makes Ollama load a model anew."""
+        own = value_at(dict(request.options.extra_body), ("options", "num_ctx"))
+        wanted = count(own) or self.settings.context_length
+        if wanted is None:
+            return ()
+        loaded = await self._loaded_models() or {}
+        window = loaded.get(request.model) or loaded.get(f"{request.model}:latest")
+        if window is None or window == wanted:
+            return ()
+        return (f"Ollama loads {request.model} anew: its window changes from {window} to {wanted} tokens.",)
 
     async def _loaded_models(self) -> dict[str, int | None] | None:
         """Names in memory with the window each was loaded with, or `None` when that is not known."""
@@ -96,185 +111,4 @@ class LocalProvider(HttpProvider):
             document = await self.http.get_json("/api/ps")
         except ProviderError:
             return None
-        return {entry["name"]: count(entry.get("context_length")) for entry in _entries(document)}
-
-
-def encode_chat(request: ChatRequest) -> dict[str, Any]:
-    """The body of `POST /api/chat`.
-
-    `truncate: false` makes Ollama refuse a prompt that does not fit instead of dropping its
-    beginning in silence (v0.33: 400).
-
-    Raises:
-        UnsupportedError: Ollama has no such constraint.
-    """
-    body: dict[str, Any] = {
-        "model": request.model,
-        "messages": [_encode_message(message, request) for message in request.messages],
-        "stream": request.stream,
-        "truncate": False,
-        "options": encode_options(request.options),
-    }
-    if request.tools:
-        body["tools"] = [encode_tool(tool) for tool in request.tools]
-    body.update(_encode_format(request.response_format))
-    body.update(request.options.extra_body)
-    return body
-
-
-def encode_options(options: GenerationOptions) -> dict[str, Any]:
-    """Sampling options under Ollama's names (api/types.go, v0.33)."""
-    values = {theirs: getattr(options, ours) for ours, theirs in _OPTIONS.items()}
-    values["stop"] = [text for text in options.stop if text] or None
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _encode_format(wanted: ResponseFormat) -> dict[str, Any]:
-    if wanted.type == "text":
-        return {}
-    if wanted.type == "json":
-        return {"format": "json"}
-    if wanted.type == "jsonSchema":
-        return {"format": wanted.value}
-    raise UnsupportedError(
-        f"Ollama cannot constrain an answer by {wanted.type}.", hint="It can do: json, jsonSchema."
-    )
-
-
-def _encode_message(message: Message, request: ChatRequest) -> dict[str, Any]:
-    encoded: dict[str, Any] = {"role": message.role, "content": message.text}
-    if message.images:
-        encoded["images"] = [image.data for image in message.images]
-    if message.tool_calls:
-        encoded["tool_calls"] = [
-            {"function": {"name": call.name, "arguments": decode_json(call.arguments or "{}")}}
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        names = {call.id: call.name for turn in request.messages for call in turn.tool_calls}
-        encoded["tool_call_id"] = message.tool_call_id
-        encoded["tool_name"] = names.get(message.tool_call_id, message.tool_call_id)
-    return encoded
-
-
-class ChatDecoder:
-    """Reads one answer of `/api/chat`: bytes in, batches of events out."""
-
-    def __init__(self) -> None:
-        self._lines = NdjsonDecoder()
-        self._finished: Finished | None = None
-        self._calls = 0
-        self._failure: ProviderError | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether the record with `done: true`, or a failure, has been read."""
-        return self._finished is not None or self._failure is not None
-
-    def feed(self, data: bytes) -> list[ProviderEvent]:
-        """As `StreamDecoder.feed`."""
-        batch = EventBatch()
-        try:
-            for line in self._lines.feed(data):
-                self._take_record(decode_json(line), batch)
-        except ProviderError as error:
-            self._failure = error
-        return batch.take()
-
-    def end(self) -> list[ProviderEvent]:
-        """As `StreamDecoder.end`."""
-        batch = EventBatch()
-        try:
-            for line in self._lines.close():
-                self._take_record(decode_json(line), batch)
-        except ProviderError as error:
-            self._failure = self._failure or error
-        return batch.take()
-
-    def finished(self) -> Finished:
-        """As `StreamDecoder.finished`; Ollama ends a stream without `done: true` when its runner stops or
-        repeats itself (v0.33), which is truncated.
-        """
-        if self._failure:
-            raise self._failure
-        if self._finished is None:
-            raise truncated("Ollama")
-        return self._finished
-
-    def _take_record(self, record: Any, batch: EventBatch) -> None:
-        if self._finished is not None or not isinstance(record, dict):
-            return
-        message = record.get("message")
-        if isinstance(message, dict):
-            thinking, text = text_of(message.get("thinking")), text_of(message.get("content"))
-            if thinking:
-                batch.thinking(thinking)
-            if text:
-                batch.text(text)
-            calls = message.get("tool_calls")
-            for call in calls if isinstance(calls, list) else ():
-                self._take_call(call, batch)
-        elif failure := find_failure(record):
-            raise refused_in_stream(failure)
-        if record.get("done"):
-            reason = _FINISH.get(text_of(record.get("done_reason")) or "", "unknown")
-            if self._calls and reason == "stop":
-                reason = "toolCalls"
-            self._finished = Finished(
-                reason, _decode_usage(record), _decode_timings(record), text_of(record.get("model"))
-            )
-
-    def _take_call(self, call: Any, batch: EventBatch) -> None:
-        """Calls arrive whole, their arguments as an object; ids only since v0.12.10."""
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict):
-            return
-        index, self._calls = self._calls, self._calls + 1
-        arguments = arguments_text(function.get("arguments"))
-        batch.add(ToolCallDelta(index, text_of(call.get("id")), text_of(function.get("name")), arguments))
-
-
-def _entries(document: Any) -> list[dict[str, Any]]:
-    entries = document.get("models") if isinstance(document, dict) else None
-    return [
-        entry
-        for entry in (entries if isinstance(entries, list) else [])
-        if isinstance(entry, dict) and isinstance(entry.get("name"), str)
-    ]
-
-
-def _decode_model(entry: dict[str, Any], loaded: dict[str, int | None] | None) -> ModelInfo:
-    name = entry["name"]
-    details = entry.get("details")
-    details = details if isinstance(details, dict) else {}
-    window = (loaded or {}).get(name) or count(details.get("context_length"))
-    return ModelInfo(
-        id=name,
-        context_length=window,
-        size_bytes=count(entry.get("size")),
-        parameter_size=text_of(details.get("parameter_size")),
-        quantization=text_of(details.get("quantization_level")),
-        capabilities=_texts(entry.get("capabilities")),
-        loaded=None if loaded is None else name in loaded,
-    )
-
-
-def _texts(value: Any) -> tuple[str, ...] | None:
-    return tuple(filter(None, map(text_of, value))) if isinstance(value, list) else None
-
-
-def _decode_usage(record: dict[str, Any]) -> Usage | None:
-    """Counts that are zero are left out by the server."""
-    prompt, completion = count(record.get("prompt_eval_count")), count(record.get("eval_count"))
-    return None if prompt is None and completion is None else Usage(prompt or 0, completion or 0)
-
-
-def _decode_timings(record: dict[str, Any]) -> Timings:
-    load, prompt, generation = (
-        count(record.get(name)) for name in ("load_duration", "prompt_eval_duration", "eval_duration")
-    )
-    return Timings(
-        load_ms=None if load is None else load / _NS_PER_MS,
-        prompt_ms=None if prompt is None else prompt / _NS_PER_MS,
-        generation_ms=None if generation is None else generation / _NS_PER_MS,
-    )
+        return {entry["name"]: count(entry.get("context_length")) for entry in decode_entries(document)}

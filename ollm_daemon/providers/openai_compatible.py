@@ -1,16 +1,43 @@
-"""`OpenAICompatibleProvider`: any server that speaks OpenAI's chat dialect over server-sent events."""
+"""`OpenAICompatibleProvider`: any server that speaks OpenAI's chat dialect over server-sent events.
+
+Which server it is decides how a request is written. With `backend: auto` the server is asked once,
+without a key; a name the user gave is believed at once and held against the server when there is time.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
-from ollm_daemon.domain import ChatRequest, ModelInfo, ProviderEvent, ProviderSettings
+import anyio
+
+from ollm_daemon.domain import (
+    ChatRequest,
+    ModelInfo,
+    ProviderEvent,
+    ProviderSettings,
+    TokenCount,
+)
+from ollm_daemon.errors import BrokenAnswerError, ErrorKind, ProviderError, UnreachableError
 from ollm_daemon.providers._http_provider import HttpProvider
-from ollm_daemon.providers._openai_dialect import ChatDecoder, decode_models, encode_chat
-from ollm_daemon.providers.backends import BACKENDS, Backend
-from ollm_daemon.providers.base import Capabilities, ChatStream, decode_stream
+from ollm_daemon.providers._json import value_at
+from ollm_daemon.providers._model_lists import decode_models
+from ollm_daemon.providers._openai_answer import ChatDecoder
+from ollm_daemon.providers._openai_dialect import encode_chat, encode_messages, stops_left
+from ollm_daemon.providers._stops import stop_at
+from ollm_daemon.providers.backends import BACKENDS
+from ollm_daemon.providers.base import Capabilities, ChatStream, count, decode_stream
+from ollm_daemon.providers.facts import Backend
+
+CHAT_PATH = "/v1/chat/completions"
+ABORT_SECONDS = 1.0
+MAX_ATTEMPTS = 3
+"""To find out who is there, when the server is too slow to tell; each takes a second of somebody's time."""
 
 
 class OpenAICompatibleProvider(HttpProvider):
@@ -22,18 +49,35 @@ class OpenAICompatibleProvider(HttpProvider):
 
     def __init__(self, settings: ProviderSettings, backend: Backend | None = None) -> None:
         super().__init__(settings, backend or BACKENDS.get(settings.backend, BACKENDS["generic"]))
+        self._is_known = backend is not None or settings.backend != "auto"
+        self._attempts = 0
+        self._lock = anyio.Lock()
 
     @property
     def capabilities(self) -> Capabilities:
         """What the backend's record says."""
         return Capabilities(
             list_models=True,
-            pull_models=False,
-            delete_models=False,
+            actions=frozenset(self.backend.actions),
             tools=self.backend.tools,
-            images=True,
+            images=self.backend.images,
             response_formats=frozenset({"text", *self.backend.formats}),
         )
+
+    async def connect_ahead(self) -> None:
+        """As `ProviderAdapter.connect_ahead`; also finds out who is there."""
+        await super().connect_ahead()
+        with contextlib.suppress(ProviderError):
+            if self._is_known:
+                await self._check_hint()
+            else:
+                await self._find_out()
+
+    async def prepare_chat(self, request: ChatRequest) -> tuple[ChatRequest, tuple[str, ...]]:
+        """As `ProviderAdapter.prepare_chat`, once it is known who is there."""
+        if not self._is_known:
+            await self._find_out()
+        return await super().prepare_chat(request)
 
     def chat_stream(self, request: ChatRequest) -> ChatStream:
         """As `ProviderAdapter.chat_stream`."""
@@ -41,13 +85,22 @@ class OpenAICompatibleProvider(HttpProvider):
 
     @asynccontextmanager
     async def _open_chat(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[list[ProviderEvent]]]:
+        backend = self.backend
         body = await self.encode(request)
-        async with self.http.open_stream(
-            "POST", "/v1/chat/completions", body, self.settings.timeouts
-        ) as stream:
+        headers = {}
+        if backend.session_header and request.session:
+            headers[backend.session_header] = request.session
+        if backend.abort:
+            body[backend.abort[1]] = f"ollm-{secrets.token_hex(8)}"
+        async with (
+            self._leaving(body),
+            self.http.open_stream("POST", CHAT_PATH, body, self.settings.timeouts, headers=headers) as stream,
+        ):
             # TabbyAPI may be set to answer a request for a stream with plain JSON.
             whole = stream.content_type == "application/json"
-            yield decode_stream(stream, ChatDecoder(self.backend, is_json=whole))
+            batches = decode_stream(stream, ChatDecoder(backend, is_json=whole))
+            stops = stops_left(request.options, backend)
+            yield stop_at(batches, stops) if stops else batches
 
     async def encode(self, request: ChatRequest) -> dict[str, Any]:
         """The request body.
@@ -58,9 +111,122 @@ class OpenAICompatibleProvider(HttpProvider):
         return encode_chat(request, self.backend)
 
     async def list_models(self) -> list[ModelInfo]:
-        """As `ProviderAdapter.list_models`, from `GET /v1/models`."""
-        return decode_models(await self.http.get_json("/v1/models"))
+        """As `ProviderAdapter.list_models`, from the routes of the backend's record."""
+        if not self._is_known:
+            await self._find_out()
+        routes = self.backend.models
+        for path, shape in routes:
+            try:
+                models = decode_models(await self.http.get_json(path), shape)
+            except ProviderError as error:
+                if (path, shape) == routes[-1] or error.kind is not ErrorKind.PROTOCOL:
+                    raise
+                continue
+            if models is not None:
+                return await self._complete(models)
+        raise BrokenAnswerError(
+            f"{self.backend.title_first} at {self.base_url} sent something else than a list of models.",
+            kind=ErrorKind.PROTOCOL,
+            hint=f"Check `providers.{self.name}.baseUrl`: is another program listening there?",
+        )
+
+    async def count_tokens(self, request: ChatRequest) -> TokenCount:
+        """As `ProviderAdapter.count_tokens`, by the route of the backend's record."""
+        if not self._is_known:
+            await self._find_out()
+        route = self.backend.count
+        if route is None:
+            return await super().count_tokens(request)
+        text = "\n".join(message.text for message in request.messages)
+        body: dict[str, Any] = {
+            route.key: encode_messages(request.messages) if route.takes == "messages" else text
+        }
+        if route.names_model:
+            body["model"] = request.model
+        try:
+            found = value_at(await self.http.call("POST", route.path, body), route.answer)
+        except ProviderError:
+            return await super().count_tokens(request)
+        tokens = len(found) if isinstance(found, list) else count(found)
+        return await super().count_tokens(request) if tokens is None else TokenCount(tokens, exact=True)
 
     async def is_loading(self, model: str) -> bool:
         """Servers of this dialect have no common way to tell."""
         return False
+
+    async def _complete(self, models: list[ModelInfo]) -> list[ModelInfo]:
+        """The list with what the server tells elsewhere of the one model it has loaded."""
+        window, vision = self.backend.window, self.backend.vision
+        if len(models) != 1 or not (window or vision):
+            return models
+        model = models[0]
+        seen: dict[str, Any] = {}
+        for where in (window, vision):
+            if where and where.path not in seen:
+                with contextlib.suppress(ProviderError):
+                    seen[where.path] = await self.http.get_json(where.path)
+        if window and model.context_length is None:
+            model = replace(model, context_length=count(value_at(seen.get(window.path), window.keys)))
+        sees = value_at(seen.get(vision.path), vision.keys) if vision else None
+        if isinstance(sees, bool) and model.capabilities is None:
+            tools = ("tools",) if self.backend.tools else ()
+            model = replace(model, capabilities=("completion", *tools, *(("vision",) if sees else ())))
+        return [model]
+
+    @asynccontextmanager
+    async def _leaving(self, body: dict[str, Any]) -> AsyncIterator[None]:
+        """Do what some servers need when an answer ends early: stop it by name, or ask why it was cut."""
+        backend = self.backend
+        try:
+            yield
+        except asyncio.CancelledError:
+            if backend.abort:
+                path, key = backend.abort
+                with anyio.move_on_after(ABORT_SECONDS, shield=True), contextlib.suppress(ProviderError):
+                    await self.http.call("POST", path, {key: body[key]})
+            raise
+        except BrokenAnswerError as error:
+            if backend.tells_errors_whole and error.kind is ErrorKind.STREAM_TRUNCATED:
+                await self._ask_why(body)
+            raise
+
+    async def _ask_why(self, body: dict[str, Any]) -> None:
+        """Ask the same without streaming, for one token.
+
+        Raises:
+            RefusedError: What the server says then.
+        """
+        again = {key: value for key, value in body.items() if key != "stream_options"}
+        with contextlib.suppress(BrokenAnswerError):
+            await self.http.call("POST", CHAT_PATH, {**again, "stream": False, "max_tokens": 1})
+
+    async def _find_out(self) -> None:
+        """Ask who is there, once; until somebody answers the server counts as unknown."""
+        async with self._lock:
+            if self._is_known:
+                return
+            try:
+                identity = await self.identify()
+            except UnreachableError:
+                return
+            except ProviderError:
+                self._attempts += 1
+                self._is_known = self._attempts >= MAX_ATTEMPTS
+                return
+            self._become(identity.backend or "generic")
+            self._is_known = identity.backend is not None or identity.state != "loading"
+
+    async def _check_hint(self) -> None:
+        """Hold the configured backend against what the server gives away; the server wins."""
+        hint = self.settings.backend
+        found = (await self.identify()).backend
+        if found is None or found in (hint, "generic") or hint == "generic":
+            return
+        said = f"The server at {self.base_url} is {BACKENDS[found].title}, not {self.backend.title}, "
+        said += f"and is treated so; correct `providers.{self.name}.backend`, or leave it out."
+        self.notices = (said,)
+        self._become(found)
+
+    def _become(self, name: str) -> None:
+        self.http.backend = BACKENDS[name]
+        self._models = None

@@ -15,7 +15,7 @@ from typing import Any
 from ollm_daemon.domain import ChatRequest, GenerationOptions, ProviderSettings, ResponseFormat
 from ollm_daemon.errors import BrokenAnswerError, ProviderError, RefusedError, UnsupportedError
 from ollm_daemon.providers._openai_dialect import encode_chat
-from ollm_daemon.providers.backends import BACKENDS
+from ollm_daemon.providers.backends import BACKENDS, VLLM_FRONTS
 from ollm_daemon.providers.base import Capabilities
 from ollm_daemon.providers.openai_compatible import OpenAICompatibleProvider
 
@@ -60,6 +60,15 @@ class VllmProvider(OpenAICompatibleProvider):
         """VLLM applies every kind of constraint."""
         formats = frozenset({"text", "json", *_STRUCTURED_KEY})
         return replace(super().capabilities, response_formats=formats)
+
+    async def _check_hint(self) -> None:
+        """Tell a router in front of vLLM from vLLM, and both from what is neither."""
+        found = (await self.identify()).backend
+        if found in VLLM_FRONTS:
+            self._become(found)
+        elif found is not None:
+            said = f"The server at {self.base_url} is {BACKENDS[found].title}, not vLLM; "
+            self.notices = (f"{said}choose a provider of kind openai-compatible for it.",)
 
     async def get_server_info(self) -> VllmServerInfo:
         """Version and health, both from routes that need no key.

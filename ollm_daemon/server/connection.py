@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hmac
 import logging
+import secrets
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +25,7 @@ from ollm_daemon.protocol.initialize import InitializationOptions
 from ollm_daemon.protocol.state import ParamsProblem
 from ollm_daemon.server import convert
 from ollm_daemon.server.configuration import ConnectionConfiguration, SharedConfiguration
+from ollm_daemon.server.context import Context, DaemonFacts
 from ollm_daemon.server.dispatch import bind
 from ollm_daemon.server.endpoint import (
     INVALID_REQUEST,
@@ -33,7 +36,6 @@ from ollm_daemon.server.endpoint import (
 )
 from ollm_daemon.server.framing import FrameDecoder, FramingError
 from ollm_daemon.server.greeting import initialize_result, look_up
-from ollm_daemon.server.handlers import Context, DaemonFacts
 from ollm_daemon.server.outbox import Outbox
 from ollm_daemon.server.platforms import watching_process
 
@@ -117,7 +119,15 @@ class Connection:
             self._task_group = task_group
             self._resources.enter_context(self._host.serving(self))
             self._endpoint = Endpoint(self.outbox, self, task_group)
-            self._context = Context(self.configuration, self.outbox, self._host, task_group.start_soon)
+            self._context = Context(
+                configuration=self.configuration,
+                outbox=self.outbox,
+                daemon=self._host,
+                start_soon=task_group.start_soon,
+                notify=self._endpoint.notify,
+                session=secrets.token_hex(16),
+                work={},
+            )
             if self._greeted is not None:
                 self._welcome(self._greeted, _initialization_options(self._greeted, lenient=True))
             unread, self._unread = self._unread, []
@@ -169,12 +179,25 @@ class Connection:
             self._begin_pull()
         elif method == "workspace/didChangeConfiguration":
             self._take_settings(params)
+        elif method == "window/workDoneProgress/cancel":
+            self._stop_work(params)
         elif method in ABOUT_DOCUMENTS:
             self._lsp_backlog.append((method, params))
             if self._lsp is not None:
                 self._take_lsp_backlog(self._lsp)
             elif len(self._lsp_backlog) == 1:
                 self._task_group.start_soon(self._load_lsp)
+
+    def _stop_work(self, params: Any) -> None:
+        token = params.get("token") if isinstance(params, dict) else None
+        scope = self._context.work.get(token) if self._context and isinstance(token, str | int) else None
+        if scope:
+            scope.cancel()
+
+    def tell(self, method: str, params: Mapping[str, Any]) -> None:
+        """Send a notification, if the client has been initialized."""
+        if self._endpoint and self._endpoint.initialized:
+            self._endpoint.notify(method, params)
 
     async def _load_lsp(self) -> None:
         """Import what documents need, beside the loop, and take in what has been said meanwhile."""

@@ -8,19 +8,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from ollm_daemon import domain
+from ollm_daemon.checkup import Checkup
 from ollm_daemon.config.settings import ConfigProblem, RoutingRequest, Setting
 from ollm_daemon.errors import OllmError, ProviderError
 from ollm_daemon.protocol import chat, state
+from ollm_daemon.providers.base import ProviderAdapter
 from ollm_daemon.server.endpoint import INVALID_PARAMS, REQUEST_FAILED, RpcError
 
 
 def to_chat_request(
-    params: chat.ChatParams, model: str, defaults: domain.GenerationOptions
+    params: chat.ChatParams, defaults: domain.GenerationOptions, session: str
 ) -> domain.ChatRequest:
-    """A chat request; options of the request stand above the settings' defaults."""
+    """A chat request for a model yet to be named; options of the request stand above the defaults."""
     return domain.ChatRequest(
-        model=model,
-        messages=tuple(_to_message(message) for message in params.messages),
+        model="",
+        messages=tuple(to_message(message) for message in params.messages),
         options=_to_options(params.options, defaults),
         tools=tuple(
             domain.Tool(tool.name, tool.description or "", tool.parameters) for tool in params.tools or ()
@@ -28,6 +30,7 @@ def to_chat_request(
         tool_choice=params.tool_choice,
         response_format=_to_format(params.response_format),
         stream=params.stream_token is not None or not _searches_beams(params.options),
+        session=session,
     )
 
 
@@ -35,7 +38,8 @@ def _searches_beams(options: chat.GenerationOptions | None) -> bool:
     return bool(options and options.extra_body and options.extra_body.get("use_beam_search"))
 
 
-def _to_message(message: chat.Message) -> domain.Message:
+def to_message(message: chat.Message) -> domain.Message:
+    """One turn; images hold their data by now."""
     content: str | tuple[domain.TextPart | domain.ImagePart, ...]
     if isinstance(message.content, str):
         content = message.content
@@ -43,7 +47,7 @@ def _to_message(message: chat.Message) -> domain.Message:
         content = tuple(
             domain.TextPart(part.text)
             if isinstance(part, chat.TextContent)
-            else domain.ImagePart(part.media_type, part.data)
+            else domain.ImagePart(part.media_type or "", part.data or "")
             for part in message.content
         )
     calls = tuple(domain.ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls or ())
@@ -71,6 +75,7 @@ def _to_options(
         repeat_penalty=either("repeat_penalty"),
         presence_penalty=either("presence_penalty"),
         frequency_penalty=either("frequency_penalty"),
+        top_logprobs=either("top_logprobs"),
         extra_body={**defaults.extra_body, **(options.extra_body or {})},
     )
 
@@ -121,8 +126,14 @@ def from_result(result: domain.GenerationResult) -> chat.ChatResult:
         ),
         provider=result.provider,
         model=result.model,
+        logprobs=[_from_logprob(token) for token in result.logprobs] or None,
         warnings=list(result.warnings) or None,
     )
+
+
+def _from_logprob(token: domain.TokenLogprob) -> chat.TokenLogprob:
+    top = [chat.TopLogprob(token=text, logprob=value) for text, value in token.top]
+    return chat.TokenLogprob(token=token.token, logprob=token.logprob, top=top or None)
 
 
 def from_model(model: domain.ModelInfo) -> state.ModelInfo:
@@ -130,11 +141,41 @@ def from_model(model: domain.ModelInfo) -> state.ModelInfo:
     return state.ModelInfo(
         id=model.id,
         context_length=model.context_length,
+        max_context_length=model.max_context_length,
         size_bytes=model.size_bytes,
         parameter_size=model.parameter_size,
         quantization=model.quantization,
         capabilities=None if model.capabilities is None else list(model.capabilities),
         loaded=model.loaded,
+    )
+
+
+def from_checkup(adapter: ProviderAdapter, checkup: Checkup) -> state.ProvidersCheckResult:
+    """The response of `ollm/providers/check`."""
+    trial = checkup.trial
+    return state.ProvidersCheckResult(
+        provider=adapter.name,
+        base_url=adapter.base_url or None,
+        state=checkup.state,
+        backend=adapter.backend.title,
+        version=checkup.identity.version,
+        key=checkup.key,
+        models=[from_model(model) for model in checkup.models],
+        trial=trial
+        and state.Trial(
+            model=trial.model,
+            first_token_ms=trial.first_token_ms,
+            tokens_per_second=trial.tokens_per_second,
+            cancelled_ms=trial.cancelled_ms,
+        ),
+        problems=[
+            state.CheckProblem(
+                message=problem.message,
+                hint=problem.hint or None,
+                kind=problem.kind.value if problem.kind else None,
+            )
+            for problem in checkup.problems
+        ],
     )
 
 

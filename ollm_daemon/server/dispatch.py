@@ -14,8 +14,9 @@ from ollm_daemon.errors import OllmError
 from ollm_daemon.protocol.methods import METHODS
 from ollm_daemon.protocol.state import ParamsProblem
 from ollm_daemon.server import convert
+from ollm_daemon.server.context import Context
 from ollm_daemon.server.endpoint import Handler
-from ollm_daemon.server.handlers import HANDLERS, Context
+from ollm_daemon.server.handlers import HANDLERS
 
 _REQUESTS = {name for name, method in METHODS.items() if method.sender == "client" and method.result}
 if set(HANDLERS) != _REQUESTS:

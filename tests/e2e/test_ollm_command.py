@@ -363,7 +363,9 @@ async def test_escape_sequences_do_not_reach_a_terminal(tmp_path: Path) -> None:
 
 
 async def test_what_the_daemon_knows_can_be_looked_at(tmp_path: Path) -> None:
-    replies = {"/v1/models": Reply(capture(LLAMA_CPP, "v1-models"))}
+    replies = {
+        f"/{path}": Reply(capture(LLAMA_CPP, path.replace("/", "-"))) for path in ("v1/models", "props")
+    }
     async with ScriptedUpstream(replies) as upstream:
         write_config(tmp_path, f"provider: llamacpp\nproviders:\n  llamacpp:\n    baseUrl: {upstream.url}\n")
         models = await ollm(tmp_path, "models")

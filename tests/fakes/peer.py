@@ -165,7 +165,12 @@ def chat_params(prompt: str = "Say something.", **params: Any) -> Message:
 
 
 def flags(url: str, kind: str = "openai-compatible", **more: Any) -> Message:
-    """`initializationOptions` that make `here` the provider, at an address."""
+    """`initializationOptions` that make `here` the provider, at an address.
+
+    What the server is counts as known, so that scripts need not answer the questions that find it out.
+    """
+    if kind == "openai-compatible":
+        more = {"backend": "generic", **more}
     return {
         "flags": {
             "provider": "here",

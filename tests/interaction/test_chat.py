@@ -247,7 +247,7 @@ async def test_without_a_model_the_first_that_chats_answers(tmp_path: Path) -> N
         upstream.replies = {**replies, "/api/tags": json_reply(200, {"models": []})}
         error = await peer.error("ollm/chat", chat_params())
         assert error["data"]["kind"] == "not_found"
-        assert "ollama pull" in error["data"]["hint"]
+        assert "ollm models pull" in error["data"]["hint"]
 
 
 async def test_a_client_that_stops_reading_holds_up_nobody(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from ollm_daemon.domain import FinishReason, ProviderEvent, Timings, Usage
 from ollm_daemon.errors import ErrorKind, ProviderError
-from ollm_daemon.providers import _openai_dialect, local
+from ollm_daemon.providers import _ollama_dialect, _openai_answer
 from ollm_daemon.providers._http import UpstreamStream
 from ollm_daemon.providers.backends import BACKENDS
 from ollm_daemon.providers.base import ProviderAdapter, decode_stream
@@ -327,7 +327,8 @@ async def test_ollamas_own_models() -> None:
         assert (smollm2.parameter_size, smollm2.quantization) == ("134.52M", "Q4_1")
         assert smollm2.capabilities == ("completion", "tools", "insert")
         assert (smollm2.loaded, tiny.loaded) == (True, False)
-        assert (tiny.id, tiny.context_length) == ("tiny:latest", 2048)
+        assert (smollm2.max_context_length, tiny.max_context_length) == (8192, 2048)
+        assert (tiny.id, tiny.context_length) == ("tiny:latest", None)
         assert await provider.is_loading("tiny")
         assert not await provider.is_loading("smollm2")
         assert not await provider.is_loading("smollm2:latest")
@@ -359,7 +360,7 @@ async def decode(case: Case, body: bytes, points: list[int]) -> tuple[list[Provi
     """Events, joined, and the failure the answer ends with."""
     is_native = path_of(case) == NATIVE
     backend = BACKENDS[KIND_AND_BACKEND[case[0]][1]]
-    decoder = local.ChatDecoder() if is_native else _openai_dialect.ChatDecoder(backend)
+    decoder = _ollama_dialect.ChatDecoder() if is_native else _openai_answer.ChatDecoder(backend)
     events: list[ProviderEvent] = []
     try:
         async for batch in decode_stream(cast("UpstreamStream", Recorded(body, points)), decoder):

@@ -224,7 +224,7 @@ HINTS: dict[str, tuple[str, Reply, ErrorKind, str]] = {
         "ollama",
         json_reply(404, {"error": "model 'm' not found"}),
         K.NOT_FOUND,
-        "Get it with `ollama pull {model}`.",
+        "`ollama pull {model}`",
     ),
     "LM Studio model": (
         "lmstudio",

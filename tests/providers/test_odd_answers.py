@@ -27,10 +27,11 @@ from ollm_daemon.domain import (
     Usage,
 )
 from ollm_daemon.errors import BrokenAnswerError, ErrorKind, ProviderError, RefusedError
-from ollm_daemon.providers import _openai_dialect, local
-from ollm_daemon.providers._openai_dialect import decode_models
+from ollm_daemon.providers import _ollama_dialect, _openai_answer
+from ollm_daemon.providers._model_lists import decode_models
 from ollm_daemon.providers.backends import BACKENDS
 from ollm_daemon.providers.base import StreamDecoder
+from ollm_daemon.providers.local import LocalProvider
 from tests.fakes.upstream import End, Reply, ScriptedUpstream, json_reply
 from tests.providers.asking import Answer, settings_for
 
@@ -259,7 +260,7 @@ SSE: dict[str, Odd] = {
     "a document with a failure": Odd('{"error": {"message": "m"}}', error=K.BACKEND, said="m", is_json=True),
     "a document that is null": Odd("null", error=K.STREAM_TRUNCATED, is_json=True),
     "a document that is cut": Odd('{"choices": [', error=K.PROTOCOL, is_json=True),
-    "no document": Odd("", error=K.PROTOCOL, is_json=True),
+    "no document": Odd("", error=K.STREAM_TRUNCATED, is_json=True),
 }
 
 
@@ -340,11 +341,11 @@ NDJSON: dict[str, Odd] = {
 
 
 def sse_decoder(odd: Odd) -> StreamDecoder:
-    return _openai_dialect.ChatDecoder(BACKENDS[odd.backend], is_json=odd.is_json)
+    return _openai_answer.ChatDecoder(BACKENDS[odd.backend], is_json=odd.is_json)
 
 
 def ndjson_decoder(_: Odd) -> StreamDecoder:
-    return local.ChatDecoder()
+    return _ollama_dialect.ChatDecoder()
 
 
 def pull(decoder: StreamDecoder, data: bytes) -> Iterator[ProviderEvent]:
@@ -499,7 +500,7 @@ def test_no_answer_is_a_crash(odd: tuple[str, list[Any]]) -> None:
 @settings(deadline=None, max_examples=200)
 @given(st.fixed_dictionaries({}, optional={"data": VALUES, "models": VALUES}) | VALUES)
 def test_no_list_of_models_is_a_crash(document: Any) -> None:
-    for model in decode_models(document):
+    for model in decode_models(document, "openai") or ():
         assert isinstance(model.id, str)
 
 
@@ -540,7 +541,7 @@ async def test_ollamas_list_of_models(name: str) -> None:
     document, expected = TAGS[name]
     replies = {"/api/tags": json_reply(200, document), "/api/ps": json_reply(200, {"models": []})}
     async with ScriptedUpstream(replies) as upstream:
-        provider = local.LocalProvider(settings_for(upstream.url, "local", "ollama"))
+        provider = LocalProvider(settings_for(upstream.url, "local", "ollama"))
         assert await provider.list_models() == expected
         await provider.aclose()
 
@@ -550,7 +551,7 @@ async def test_ollamas_list_of_models(name: str) -> None:
 async def test_a_server_that_does_not_tell_what_is_loaded(reply: Reply) -> None:
     replies = {"/api/tags": json_reply(200, {"models": [{"name": "m"}]}), "/api/ps": reply}
     async with ScriptedUpstream(replies) as upstream:
-        provider = local.LocalProvider(settings_for(upstream.url, "local", "ollama"))
+        provider = LocalProvider(settings_for(upstream.url, "local", "ollama"))
         [model] = await provider.list_models()
         assert not model.loaded
         await provider.is_loading("m")

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from jsonschema import Draft7Validator, Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft7Validator, Draft202012Validator
 
 from ollm_daemon import errors
 from ollm_daemon.config.layers import make_layer

@@ -219,6 +219,7 @@ ROUTING: dict[str, tuple[Any, Any]] = {
     "caFile": ("/evil.pem", "/evil.pen"),
     "timeouts": ({"idle": 1}, {"idle": 11}),
     "modelPath": ("/evil.gguf", "/evil.ggufx"),
+    "contextLength": (4096, 40960),
 }
 BOTH = pytest.mark.parametrize("layer", sorted(UNTRUSTED))
 
@@ -664,7 +665,7 @@ def test_limits() -> None:
 
 def test_all_options_arrive() -> None:
     names = "temperature topP topK minP maxTokens stop seed"
-    names += " repeatPenalty presencePenalty frequencyPenalty extraBody"
-    values = (0.5, 0.9, 3, 0.1, 4, ("a", "b"), 5, 1.1, 0.2, 0.3, {"n": 1})
+    names += " repeatPenalty presencePenalty frequencyPenalty topLogprobs extraBody"
+    values = (0.5, 0.9, 3, 0.1, 4, ("a", "b"), 5, 1.1, 0.2, 0.3, 2, {"n": 1})
     options = dict(zip(names.split(), values, strict=True))
     assert settings_of(say(USER, {"options": options})).options == GenerationOptions(*values)

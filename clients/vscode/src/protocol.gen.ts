@@ -54,6 +54,11 @@ export interface ChatParams {
   options?: GenerationOptions;
   /** Chosen by the client; deltas carry it. Without one there are no deltas. */
   streamToken?: string | number;
+  /**
+   * Chosen by the client; keeps one conversation on one of many servers behind a router. The
+   * connection, when left out.
+   */
+  conversationId?: string;
 }
 
 /** The whole answer; a client that ignored every delta still has everything. */
@@ -66,8 +71,17 @@ export interface ChatResult {
   provider: string;
   /** The model that answered, as the server names it. */
   model: string;
+  /** As `topLogprobs` asked for. */
+  logprobs?: TokenLogprob[];
   /** Sentences the user should see. */
   warnings?: string[];
+}
+
+/** Something that keeps a provider from working well, and the one thing to do about it. */
+export interface CheckProblem {
+  message: string;
+  hint?: string;
+  kind?: ErrorKind;
 }
 
 /** One of some texts. */
@@ -104,6 +118,19 @@ export interface ConfigProblem {
   key?: string;
   source?: string;
   line?: number;
+}
+
+/** A server that answers at a known address of this machine. */
+export interface DetectedServer {
+  baseUrl: string;
+  /** Its backend, as `backend` of a provider takes it. */
+  backend?: string;
+  /** Its name for people. */
+  title: string;
+  version?: string;
+  state: "ready" | "loading" | "locked";
+  /** The configured provider that leads there. */
+  provider?: string;
 }
 
 /** One effective value; secrets read `***`. */
@@ -158,6 +185,8 @@ export interface GenerationOptions {
   presencePenalty?: number;
   /** ≥ -2, ≤ 2. */
   frequencyPenalty?: number;
+  /** Tell the probability of each token, and of so many others at its place. ≥ 0, ≤ 20. */
+  topLogprobs?: number;
   /** Sent to the server as it is, except what a provider translates (see VllmExtraOptions). */
   extraBody?: Record<string, unknown>;
 }
@@ -168,13 +197,18 @@ export interface GrammarFormat {
   grammar: string;
 }
 
-/** An image inside a message. */
+/** An image inside a message: its `data` with their `mediaType`, or a `uri`. */
 export interface ImageContent {
   type: "image";
   /** The image, base64. */
-  data: string;
-  /** Such as image/png. */
-  mediaType: string;
+  data?: string;
+  /** Such as image/png; goes with data. */
+  mediaType?: string;
+  /**
+   * A `data:` URI, or a `file:` URI or path of a PNG, JPEG, GIF or WebP file that the daemon
+   * can read.
+   */
+  uri?: string;
 }
 
 /** `initializationOptions` of the `initialize` request. */
@@ -214,18 +248,41 @@ export interface Message {
 /** One model; a field is left out where the server does not tell. */
 export interface ModelInfo {
   id: string;
-  /** Tokens; the loaded window where it is known. */
+  /** Tokens of the window it has been given. */
   contextLength?: number;
+  /** Tokens of the window it was trained for. */
+  maxContextLength?: number;
   /** Size of its files. */
   sizeBytes?: number;
   /** Such as 7B. */
   parameterSize?: string;
   /** Such as Q4_K_M. */
   quantization?: string;
-  /** In the server's words, such as tools or insert. */
+  /** Of completion, tools, vision, thinking, insert and embedding. */
   capabilities?: string[];
   /** Whether it is in memory now. */
   loaded?: boolean;
+}
+
+/** Which model to pull, delete or unload. */
+export interface ModelsChangeParams {
+  /** Model, in the server's own spelling, or alias. Not empty. */
+  model: string;
+  /** Provider or alias; the setting when left out. */
+  provider?: string;
+  /** For `$/progress`; `window/workDoneProgress/cancel` stops the work. */
+  workDoneToken?: string | number;
+}
+
+/** It is done. */
+export interface ModelsChangeResult {
+  provider: string;
+  model: string;
+}
+
+/** Whose models are others now. */
+export interface ModelsDidChangeParams {
+  provider: string;
 }
 
 /** Whose models. */
@@ -238,6 +295,32 @@ export interface ModelsListParams {
 export interface ModelsListResult {
   provider: string;
   models: ModelInfo[];
+}
+
+/** Which model to load. */
+export interface ModelsLoadParams {
+  /** Model, in the server's own spelling, or alias. Not empty. */
+  model: string;
+  /** Provider or alias; the setting when left out. */
+  provider?: string;
+  /** For `$/progress`; `window/workDoneProgress/cancel` stops the work. */
+  workDoneToken?: string | number;
+  /** How long it stays unused, on Ollama: seconds, or such as 10m; negative is for ever. */
+  keepAlive?: number | string;
+}
+
+/** Which model. */
+export interface ModelsShowParams {
+  /** Model or alias. Not empty. */
+  model: string;
+  /** Provider or alias; the setting when left out. */
+  provider?: string;
+}
+
+/** What is known of one model. */
+export interface ModelsShowResult {
+  provider: string;
+  model: ModelInfo;
 }
 
 /** A request that takes nothing. */
@@ -255,6 +338,8 @@ export interface ProviderCapabilities {
   listModels: boolean;
   pullModels: boolean;
   deleteModels: boolean;
+  loadModels: boolean;
+  unloadModels: boolean;
   tools: boolean;
   images: boolean;
   /** Constraints it can put on an answer. */
@@ -272,6 +357,34 @@ export interface ProviderInfo {
   streamingFormat: "ndjson" | "sse";
   isDefault: boolean;
   capabilities: ProviderCapabilities;
+}
+
+/** Which provider to look at. */
+export interface ProvidersCheckParams {
+  /** Provider or alias; the setting when left out. */
+  provider?: string;
+  /** Let a model write a few words, and cancel it once. */
+  generate?: boolean;
+}
+
+/** How a provider does. */
+export interface ProvidersCheckResult {
+  provider: string;
+  baseUrl?: string;
+  state: "ready" | "loading" | "locked" | "unreachable" | "broken";
+  /** The server's name for people. */
+  backend: string;
+  version?: string;
+  /** Whether a key was sent, and what the server said to it. */
+  key: "none" | "accepted" | "missing" | "refused";
+  models: ModelInfo[];
+  trial?: Trial;
+  problems: CheckProblem[];
+}
+
+/** The servers that are up. No key was sent to any of them. */
+export interface ProvidersDetectResult {
+  servers: DetectedServer[];
 }
 
 /** All providers and aliases of this connection. */
@@ -309,10 +422,10 @@ export interface SettingOrigin {
   line?: number;
 }
 
-/** Why no text is arriving yet. */
+/** Why no text is arriving yet, and what is done about it. */
 export interface StatusDelta {
   kind: "status";
-  state: "waiting" | "loading" | "retrying";
+  state: "waiting" | "loading" | "retrying" | "fallback";
   message: string;
 }
 
@@ -363,6 +476,34 @@ export interface Timings {
   generationMs?: number;
 }
 
+/** One token of the answer. */
+export interface TokenLogprob {
+  token: string;
+  /** Natural logarithm of its probability. */
+  logprob: number;
+  /** The likeliest tokens at its place. */
+  top?: TopLogprob[];
+}
+
+/** What to count. */
+export interface TokensCountParams {
+  /** At least 1 of them. */
+  messages: Message[];
+  /** Provider or alias; the setting when left out. */
+  provider?: string;
+  /** Model or alias; the setting when left out. */
+  model?: string;
+}
+
+/** How much of the window a conversation takes. */
+export interface TokensCountResult {
+  tokens: number;
+  /** Whether the server's own tokeniser counted; else it is an estimate. */
+  exact: boolean;
+  provider: string;
+  model: string;
+}
+
 /** A function the model may call. */
 export interface Tool {
   /** Not empty. */
@@ -394,6 +535,21 @@ export interface ToolCallDelta {
   id?: string;
   name?: string;
   argumentsFragment: string;
+}
+
+/** A token that could have stood there. */
+export interface TopLogprob {
+  token: string;
+  logprob: number;
+}
+
+/** A few words that a model wrote. */
+export interface Trial {
+  model: string;
+  firstTokenMs: number;
+  tokensPerSecond?: number;
+  /** From a cancel in mid-answer to the first word of the next answer. */
+  cancelledMs?: number;
 }
 
 /** Approve one request, named by the digest of its content. */
@@ -490,6 +646,31 @@ export interface Requests {
   "ollm/chat": { params: ChatParams; result: ChatResult };
   /** The models a provider offers now. */
   "ollm/models/list": { params: ModelsListParams; result: ModelsListResult };
+  /** What is known of one model. */
+  "ollm/models/show": { params: ModelsShowParams; result: ModelsShowResult };
+  /**
+   * Get a model onto the server. Tells work-done progress; cancelling stops it, doing it again
+   * goes on.
+   */
+  "ollm/models/pull": { params: ModelsChangeParams; result: ModelsChangeResult };
+  /** Delete a model from the server. The client asks its user first. */
+  "ollm/models/delete": { params: ModelsChangeParams; result: ModelsChangeResult };
+  /** Load a model into the server's memory. Tells work-done progress. */
+  "ollm/models/load": { params: ModelsLoadParams; result: ModelsChangeResult };
+  /** Free the memory of a model. */
+  "ollm/models/unload": { params: ModelsChangeParams; result: ModelsChangeResult };
+  /**
+   * Look for servers at the known addresses of this machine. Takes under two seconds and sends
+   * no key.
+   */
+  "ollm/providers/detect": { params: NoParams; result: ProvidersDetectResult };
+  /**
+   * Try a provider out: who answers, whether the key is accepted, which models it has, how
+   * fast it is.
+   */
+  "ollm/providers/check": { params: ProvidersCheckParams; result: ProvidersCheckResult };
+  /** Count the tokens of a conversation. */
+  "ollm/tokens/count": { params: TokensCountParams; result: TokensCountResult };
   /** The providers and aliases of this connection. */
   "ollm/providers/list": { params: NoParams; result: ProvidersListResult };
   /** The effective settings, each with its origin, and what is wrong with the configuration. */
@@ -506,6 +687,8 @@ export interface Requests {
 export interface Notifications {
   /** One step of a stream that the client asked for with a `streamToken`. */
   "ollm/completion/delta": CompletionDeltaParams;
+  /** A model was pulled, deleted, loaded or unloaded through this daemon. */
+  "ollm/models/didChange": ModelsDidChangeParams;
   /** A configuration file or an editor setting changed and the settings were resolved anew. */
   "ollm/config/didChange": ConfigDidChangeParams;
 }

@@ -280,6 +280,32 @@ export const examples = {
       }
     }
   } satisfies Request<"ollm/chat">,
+  "chat.request.logprobs": {
+    "jsonrpc": "2.0",
+    "id": 28,
+    "method": "ollm/chat",
+    "params": {
+      "messages": [
+        {
+          "role": "user",
+          "content": [
+            {
+              "type": "image",
+              "uri": "file:///home/me/diagram.png"
+            },
+            {
+              "type": "text",
+              "text": "What is this?"
+            }
+          ]
+        }
+      ],
+      "options": {
+        "topLogprobs": 1
+      },
+      "conversationId": "chat-7"
+    }
+  } satisfies Request<"ollm/chat">,
   "chat.request.options": {
     "jsonrpc": "2.0",
     "id": 2,
@@ -407,6 +433,39 @@ export const examples = {
       ]
     }
   } satisfies Response<"ollm/chat">,
+  "chat.response.logprobs": {
+    "jsonrpc": "2.0",
+    "id": 28,
+    "result": {
+      "message": {
+        "role": "assistant",
+        "content": "A cat"
+      },
+      "finishReason": "stop",
+      "timings": {
+        "firstTokenMs": 80.1,
+        "totalMs": 120.0
+      },
+      "provider": "local",
+      "model": "llama3.2:3b",
+      "logprobs": [
+        {
+          "token": "A",
+          "logprob": -0.1,
+          "top": [
+            {
+              "token": "A",
+              "logprob": -0.1
+            }
+          ]
+        },
+        {
+          "token": " cat",
+          "logprob": -0.5
+        }
+      ]
+    }
+  } satisfies Response<"ollm/chat">,
   "chat.response.tool-calls": {
     "jsonrpc": "2.0",
     "id": "a7",
@@ -431,6 +490,19 @@ export const examples = {
       "model": "Qwen/Qwen2.5-7B-Instruct"
     }
   } satisfies Response<"ollm/chat">,
+  "completion-delta.status.fallback": {
+    "jsonrpc": "2.0",
+    "method": "ollm/completion/delta",
+    "params": {
+      "streamToken": "t-1",
+      "seq": 0,
+      "delta": {
+        "kind": "status",
+        "state": "fallback",
+        "message": "Cannot connect to vLLM at http://gpu-server:8000: nothing is listening there. Asking local instead."
+      }
+    }
+  } satisfies Notification<"ollm/completion/delta">,
   "completion-delta.status": {
     "jsonrpc": "2.0",
     "method": "ollm/completion/delta",
@@ -640,6 +712,29 @@ export const examples = {
       }
     }
   } satisfies Response<"initialize">,
+  "models-delete.request": {
+    "jsonrpc": "2.0",
+    "id": 22,
+    "method": "ollm/models/delete",
+    "params": {
+      "model": "llama3.2:3b"
+    }
+  } satisfies Request<"ollm/models/delete">,
+  "models-delete.response": {
+    "jsonrpc": "2.0",
+    "id": 22,
+    "result": {
+      "provider": "local",
+      "model": "llama3.2:3b"
+    }
+  } satisfies Response<"ollm/models/delete">,
+  "models-did-change": {
+    "jsonrpc": "2.0",
+    "method": "ollm/models/didChange",
+    "params": {
+      "provider": "local"
+    }
+  } satisfies Notification<"ollm/models/didChange">,
   "models-list.request": {
     "jsonrpc": "2.0",
     "id": 10,
@@ -656,7 +751,8 @@ export const examples = {
       "models": [
         {
           "id": "llama3.2:3b",
-          "contextLength": 131072,
+          "contextLength": 8192,
+          "maxContextLength": 131072,
           "sizeBytes": 2019393189,
           "parameterSize": "3.2B",
           "quantization": "Q4_K_M",
@@ -676,6 +772,163 @@ export const examples = {
       ]
     }
   } satisfies Response<"ollm/models/list">,
+  "models-load.request": {
+    "jsonrpc": "2.0",
+    "id": 23,
+    "method": "ollm/models/load",
+    "params": {
+      "model": "llama3.2:3b",
+      "workDoneToken": 7,
+      "keepAlive": "10m"
+    }
+  } satisfies Request<"ollm/models/load">,
+  "models-load.response": {
+    "jsonrpc": "2.0",
+    "id": 23,
+    "result": {
+      "provider": "local",
+      "model": "llama3.2:3b"
+    }
+  } satisfies Response<"ollm/models/load">,
+  "models-pull.request": {
+    "jsonrpc": "2.0",
+    "id": 21,
+    "method": "ollm/models/pull",
+    "params": {
+      "model": "qwen2.5-coder:1.5b",
+      "provider": "local",
+      "workDoneToken": "pull-1"
+    }
+  } satisfies Request<"ollm/models/pull">,
+  "models-pull.response": {
+    "jsonrpc": "2.0",
+    "id": 21,
+    "result": {
+      "provider": "local",
+      "model": "qwen2.5-coder:1.5b"
+    }
+  } satisfies Response<"ollm/models/pull">,
+  "models-show.request": {
+    "jsonrpc": "2.0",
+    "id": 20,
+    "method": "ollm/models/show",
+    "params": {
+      "model": "llama3.2:3b"
+    }
+  } satisfies Request<"ollm/models/show">,
+  "models-show.response": {
+    "jsonrpc": "2.0",
+    "id": 20,
+    "result": {
+      "provider": "local",
+      "model": {
+        "id": "llama3.2:3b",
+        "contextLength": 8192,
+        "maxContextLength": 131072,
+        "sizeBytes": 2019393189,
+        "parameterSize": "3.2B",
+        "quantization": "Q4_K_M",
+        "capabilities": [
+          "completion",
+          "tools"
+        ],
+        "loaded": true
+      }
+    }
+  } satisfies Response<"ollm/models/show">,
+  "models-unload.request": {
+    "jsonrpc": "2.0",
+    "id": 24,
+    "method": "ollm/models/unload",
+    "params": {
+      "model": "llama3.2:3b"
+    }
+  } satisfies Request<"ollm/models/unload">,
+  "models-unload.response": {
+    "jsonrpc": "2.0",
+    "id": 24,
+    "result": {
+      "provider": "local",
+      "model": "llama3.2:3b"
+    }
+  } satisfies Response<"ollm/models/unload">,
+  "providers-check.request": {
+    "jsonrpc": "2.0",
+    "id": 26,
+    "method": "ollm/providers/check",
+    "params": {
+      "provider": "local",
+      "generate": true
+    }
+  } satisfies Request<"ollm/providers/check">,
+  "providers-check.response": {
+    "jsonrpc": "2.0",
+    "id": 26,
+    "result": {
+      "provider": "local",
+      "baseUrl": "http://localhost:11434",
+      "state": "ready",
+      "backend": "Ollama",
+      "version": "0.33.0",
+      "key": "none",
+      "models": [
+        {
+          "id": "llama3.2:3b",
+          "contextLength": 8192,
+          "maxContextLength": 131072,
+          "sizeBytes": 2019393189,
+          "parameterSize": "3.2B",
+          "quantization": "Q4_K_M",
+          "capabilities": [
+            "completion",
+            "tools"
+          ],
+          "loaded": true
+        }
+      ],
+      "trial": {
+        "model": "llama3.2:3b",
+        "firstTokenMs": 182.5,
+        "tokensPerSecond": 48.1,
+        "cancelledMs": 96.2
+      },
+      "problems": [
+        {
+          "message": "llama3.2:3b has a window of 4096 tokens and was trained for 131072.",
+          "hint": "Set `providers.local.contextLength`, or start the server with a larger window."
+        }
+      ]
+    }
+  } satisfies Response<"ollm/providers/check">,
+  "providers-detect.request": {
+    "jsonrpc": "2.0",
+    "id": 25,
+    "method": "ollm/providers/detect",
+    "params": {}
+  } satisfies Request<"ollm/providers/detect">,
+  "providers-detect.response": {
+    "jsonrpc": "2.0",
+    "id": 25,
+    "result": {
+      "servers": [
+        {
+          "baseUrl": "http://localhost:11434",
+          "backend": "ollama",
+          "title": "Ollama",
+          "version": "0.33.0",
+          "state": "ready",
+          "provider": "local"
+        },
+        {
+          "baseUrl": "http://localhost:8080",
+          "backend": "llamacpp",
+          "title": "llama.cpp",
+          "state": "loading",
+          "provider": "llamacpp"
+        }
+      ]
+    }
+  } satisfies Response<"ollm/providers/detect">,
   "providers-list.request": {
     "jsonrpc": "2.0",
     "id": 11,
@@ -698,6 +951,8 @@ export const examples = {
             "listModels": true,
             "pullModels": true,
             "deleteModels": true,
+            "loadModels": true,
+            "unloadModels": true,
             "tools": true,
             "images": true,
             "responseFormats": [
@@ -717,6 +972,8 @@ export const examples = {
             "listModels": true,
             "pullModels": false,
             "deleteModels": false,
+            "loadModels": false,
+            "unloadModels": false,
             "tools": true,
             "images": true,
             "responseFormats": [
@@ -770,6 +1027,30 @@ export const examples = {
       "memoryBytes": 68124672
     }
   } satisfies Response<"ollm/status">,
+  "tokens-count.request": {
+    "jsonrpc": "2.0",
+    "id": 27,
+    "method": "ollm/tokens/count",
+    "params": {
+      "messages": [
+        {
+          "role": "user",
+          "content": "Say something."
+        }
+      ],
+      "provider": "llamacpp"
+    }
+  } satisfies Request<"ollm/tokens/count">,
+  "tokens-count.response": {
+    "jsonrpc": "2.0",
+    "id": 27,
+    "result": {
+      "tokens": 12,
+      "exact": true,
+      "provider": "llamacpp",
+      "model": "qwen2.5-coder-1.5b"
+    }
+  } satisfies Response<"ollm/tokens/count">,
   "trust-approve.request": {
     "jsonrpc": "2.0",
     "id": 14,
