@@ -82,19 +82,19 @@ async def check_provider(adapter: ProviderAdapter, model: str | None, *, generat
         identity = await adapter.identify()
     except ProviderError as error:
         return Checkup("unreachable", Identity(None), "none", problems=(_problem(error),))
+    problems = [Problem(notice) for notice in adapter.notices]
     if identity.state == "loading":
-        waiting = Problem(
-            f"{adapter.backend.title_first} is still loading its model.", "Wait for it, then look again."
-        )
-        return Checkup("loading", identity, "none", problems=(waiting,))
+        title = adapter.backend.title_first
+        problems.append(Problem(f"{title} is still loading its model.", "Wait for it, then look again."))
+        return Checkup("loading", identity, "none", problems=tuple(problems))
     try:
         models = tuple(await adapter.list_models())
     except ProviderError as error:
-        if error.kind in _KEY_KINDS:
-            key: Literal["missing", "refused"] = "refused" if has_key else "missing"
-            return Checkup("locked", identity, key, problems=(_problem(error),))
-        return Checkup("broken", identity, untried, problems=(_problem(error),))
-    problems = [Problem(notice) for notice in adapter.notices]
+        problems.append(_problem(error))
+        if error.kind not in _KEY_KINDS:
+            return Checkup("broken", identity, untried, problems=tuple(problems))
+        key: Literal["missing", "refused"] = "refused" if has_key else "missing"
+        return Checkup("locked", identity, key, problems=tuple(problems))
     trial = None
     if generate or not models:
         try:
@@ -106,18 +106,7 @@ async def check_provider(adapter: ProviderAdapter, model: str | None, *, generat
         except OllmError as error:
             problems.append(_problem(error, model or ""))
     problems += _about_windows(adapter, models)
-    if (
-        trial
-        and trial.cancelled_ms
-        and trial.cancelled_ms > trial.first_token_ms * 3 + SLOW_CANCEL_SECONDS * 1e3
-    ):
-        problems.append(
-            Problem(
-                f"{adapter.backend.title_first} went on after a cancel: the next answer took "
-                f"{trial.cancelled_ms / 1e3:.1f} s to begin.",
-                "Give it more parallel slots, or a newer version.",
-            )
-        )
+    problems += _about_cancel(adapter, trial)
     failed = any(problem.kind is not None for problem in problems)
     return Checkup("broken" if failed else "ready", identity, untried, models, trial, tuple(problems))
 
@@ -190,10 +179,24 @@ def _about_windows(adapter: ProviderAdapter, models: tuple[ModelInfo, ...]) -> l
         Problem(
             f"{model.id} has a window of {model.context_length} tokens and was trained for "
             f"{model.max_context_length}.",
-            f"Set `providers.{adapter.name}.contextLength`, or start the server with a larger window.",
+            adapter.backend.widen.format(provider=adapter.name),
         )
         for model in models
         if model.context_length
         and model.context_length < SMALL_WINDOW
         and (model.max_context_length or 0) >= 2 * model.context_length
+    ]
+
+
+def _about_cancel(adapter: ProviderAdapter, trial: Trial | None) -> list[Problem]:
+    """Whether the answer after a cancel had to wait for the cancelled one."""
+    waited = (trial.cancelled_ms or 0) - trial.first_token_ms * 3 if trial else 0
+    if waited < SLOW_CANCEL_SECONDS * 1e3:
+        return []
+    return [
+        Problem(
+            f"{adapter.backend.title_first} went on after a cancel: the next answer began "
+            f"{waited / 1e3:.1f} s later than usual.",
+            "Give it more parallel slots, or a newer version.",
+        )
     ]

@@ -166,27 +166,21 @@ class _Run:
     open_calls: dict[int, _Call] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     finished: Finished | None = None
+    is_prepared: bool = False
     over: bool = False
 
     async def complete(self, model: str | None, start_soon: StartSoon | None) -> None:
-        """Choose a model if need be, and run the request to the end of its answer."""
+        """Run the request to the end of its answer; without a model one is chosen."""
         timer = self._watch_silence(start_soon) if self.sink and start_soon else None
         try:
-            if model is None:
-                self.request = replace(self.request, model="")
-                model, notice = await choose_model(self.adapter)
-                self.warnings += [notice] if notice else []
-            self.request, notices = await self.adapter.prepare_chat(replace(self.request, model=model))
-            self.warnings += notices
-            if notices and self.sink:
-                await self.sink([StatusDelta("waiting", notice) for notice in notices])
-            await self.attempt_until_done()
+            self.request = replace(self.request, model=model or "")
+            await self._attempt_until_done()
         finally:
             self.over = True
             if timer:
                 timer.cancel()
 
-    async def attempt_until_done(self) -> None:
+    async def _attempt_until_done(self) -> None:
         """Run the request, again where that is allowed; the waits count against one budget."""
         attempt = 0
         while True:
@@ -203,6 +197,8 @@ class _Run:
             await anyio.sleep(wait)
 
     async def _attempt(self) -> None:
+        if not self.is_prepared:
+            await self._prepare()
         async with self.adapter.chat_stream(self.request) as batches:
             async for batch in batches:
                 if self.first_at is None:
@@ -210,6 +206,18 @@ class _Run:
                 deltas = [delta for event in batch if (delta := self._take(event)) is not None]
                 if deltas and self.sink is not None:
                     await self.sink(deltas)
+
+    async def _prepare(self) -> None:
+        """Choose a model if need be, and make the request one that this server can answer."""
+        if not self.request.model:
+            model, notice = await choose_model(self.adapter)
+            self.request = replace(self.request, model=model)
+            self.warnings += [notice] if notice else []
+        self.request, notices = await self.adapter.prepare_chat(self.request)
+        self.is_prepared = True
+        self.warnings += notices
+        if notices and self.sink:
+            await self.sink([StatusDelta("waiting", notice) for notice in notices])
 
     def _take(self, event: ProviderEvent) -> Delta | None:
         match event:

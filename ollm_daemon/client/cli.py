@@ -18,8 +18,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-from ollm_daemon import __version__
 from ollm_daemon.client._client import Daemon, DaemonError, DaemonGone, connect_daemon, open_daemon
+from ollm_daemon.client.arguments import check_words, make_parser
 from ollm_daemon.client.render import Screen, table
 from ollm_daemon.protocol import chat, state
 
@@ -75,7 +75,9 @@ class UsageError(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    flags = _parser().parse_args(argv)
+    parser = make_parser(_COMMANDS, (__doc__ or "").partition("\n\n")[2])
+    flags = parser.parse_args(argv)
+    check_words(parser, flags)
     screen = Screen(as_json=flags.json)
     try:
         return asyncio.run(_run(flags, screen))
@@ -134,7 +136,9 @@ async def _run(flags: argparse.Namespace, screen: Screen) -> int:
 
 def _open(flags: argparse.Namespace, screen: Screen) -> AbstractAsyncContextManager[Daemon]:
     def on_notification(method: str, params: Any) -> None:
-        if method == "window/showMessage" and flags.command != "config":
+        if method == "$/progress":
+            screen.take_progress(params.get("value"))
+        elif method == "window/showMessage" and flags.command not in ("config", "doctor"):
             screen.note(str(params.get("message", "")), warning=True)
 
     settings = {key: value for key in ("provider", "model") if (value := getattr(flags, key))}
@@ -232,7 +236,11 @@ def _read_prompt(flags: argparse.Namespace) -> str:
 
 
 async def _ask(daemon: Daemon, flags: argparse.Namespace, screen: Screen, prompt: str) -> int:
-    messages = [chat.Message(role="user", content=prompt)]
+    content: str | list[chat.ContentPart] = prompt
+    if flags.image:
+        images = [chat.ImageContent(type="image", uri=_image_uri(path)) for path in flags.image]
+        content = [*images, chat.TextContent(type="text", text=prompt)]
+    messages = [chat.Message(role="user", content=content)]
     if flags.system:
         messages.insert(0, chat.Message(role="system", content=flags.system))
     options = chat.GenerationOptions(
@@ -249,26 +257,23 @@ async def _ask(daemon: Daemon, flags: argparse.Namespace, screen: Screen, prompt
     return OK
 
 
+def _image_uri(path: str) -> str:
+    """The path as the daemon finds it, wherever it runs."""
+    is_uri = re.match(r"[a-z][a-z0-9+.-]+:", path, re.IGNORECASE)
+    return path if is_uri else str(Path(path).expanduser().absolute())
+
+
 async def _models(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> int:
-    result = await daemon.request("ollm/models/list", state.ModelsListParams(), state.ModelsListResult)
-    if screen.as_json:
-        screen.write_json(result)
-    elif not result.models:
-        screen.note(f"{result.provider} has no models.")
-    else:
-        rows = [
-            [
-                model.id,
-                _size(model.size_bytes),
-                model.parameter_size or "",
-                model.quantization or "",
-                f"{model.context_length} tokens" if model.context_length else "",
-                "loaded" if model.loaded else "",
-            ]
-            for model in result.models
-        ]
-        screen.write(table(["MODEL", "SIZE", "PARAMETERS", "QUANTIZATION", "WINDOW", ""], rows))
+    from ollm_daemon.client.models import run_models
+
+    await run_models(daemon, screen, flags.arguments)
     return OK
+
+
+async def _doctor(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> int:
+    from ollm_daemon.client.doctor import run_doctor
+
+    return OK if await run_doctor(daemon, screen, generate=not flags.no_generate) else UNAVAILABLE
 
 
 async def _providers(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> int:
@@ -349,6 +354,7 @@ async def _status(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> 
 
 
 _COMMANDS = {
+    "doctor": _doctor,
     "models": _models,
     "providers": _providers,
     "config": _config,
@@ -360,50 +366,3 @@ _COMMANDS = {
 def _origin(origin: state.SettingOrigin) -> str:
     place = origin.source or ""
     return f"{origin.layer} {place}:{origin.line}" if origin.line else f"{origin.layer} {place}".strip()
-
-
-def _size(size: int | None) -> str:
-    if size is None:
-        return ""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return int(text)
-
-
-def _temperature(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
-    return value
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ollm",
-        description="Ask a local or self-hosted model.",
-        epilog=re.sub(r"\s+", " ", (__doc__ or "").partition("\n\n")[2]),
-    )
-    parser.add_argument("command", nargs="?", choices=sorted(_COMMANDS), help="look instead of asking")
-    parser.add_argument("-p", "--prompt", help="what to ask; standard input becomes its context")
-    parser.add_argument("--provider", help="local, vllm, openai-compatible, a backend's name or an alias")
-    parser.add_argument("--model", help="model or alias")
-    parser.add_argument("--host", metavar="URL", help="address of the provider's server")
-    parser.add_argument("--api-key", help="key of the server; better in a file or the environment")
-    parser.add_argument("--api-key-file", metavar="FILE", help="file that holds the key")
-    parser.add_argument("--system", help="system message")
-    parser.add_argument("--temperature", type=_temperature, help="randomness; 0 is greedy")
-    parser.add_argument("--max-tokens", type=_count, metavar="N", help="most tokens to generate")
-    parser.add_argument("--seed", type=int, help="seed of the sampler")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    parser.add_argument("--connect", metavar="[HOST:]PORT", help="use a daemon that runs with --tcp")
-    parser.add_argument("--all", action="store_true", help="with config: built-in values too")
-    parser.add_argument("--yes", action="store_true", help="with trust: approve without asking")
-    parser.add_argument("--version", action="version", version=f"ollm {__version__}")
-    return parser

@@ -6,10 +6,11 @@ the window; what goes to a terminal is cleaned of control characters.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ollm_daemon.protocol.base import WireModel
@@ -26,6 +27,7 @@ class Screen:
         self.as_json = as_json
         self._text_ends_line = True
         self._notes: list[str] = []
+        self._progress: ProgressLine | None = None
         for stream in (sys.stdout, sys.stderr):
             reconfigure = getattr(stream, "reconfigure", None)
             if reconfigure:
@@ -56,7 +58,8 @@ class Screen:
         for call in result.message.tool_calls or ():
             self.write(f"{call.name}({call.arguments})")
         for warning in result.warnings or ():
-            self.note(warning)
+            if warning not in self._notes:
+                self.note(warning)
         if result.finish_reason == "length":
             self.note("The answer was cut at the token limit.")
 
@@ -70,6 +73,32 @@ class Screen:
     def write(self, text: str) -> None:
         """A line on standard output."""
         sys.stdout.write((_clean(text) if sys.stdout.isatty() else text) + "\n")
+
+    def write_styled(self, *parts: tuple[str, str]) -> None:
+        """A line on standard output of texts and their styles, in plain text when that is no terminal."""
+        if not sys.stdout.isatty():
+            self.write("".join(text for text, _ in parts))
+            return
+        from rich.console import Console
+        from rich.text import Text
+
+        line = Text.assemble(*((_clean(text), style) for text, style in parts))
+        Console(file=sys.stdout, highlight=False, soft_wrap=True).print(line)
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[None]:
+        """Show work-done progress for the length of the block."""
+        self._progress = ProgressLine()
+        try:
+            yield
+        finally:
+            self._progress.close()
+            self._progress = None
+
+    def take_progress(self, value: Any) -> None:
+        """Take the value of one `$/progress` notification."""
+        if self._progress and isinstance(value, dict) and not self.as_json:
+            self._progress.take(value)
 
     def write_json(self, value: WireModel) -> None:
         """One JSON object on standard output."""
@@ -99,6 +128,60 @@ class Screen:
         if hint:
             sys.stderr.write(f"      {_clean(hint)}\n")
         sys.stderr.flush()
+
+
+class ProgressLine:
+    """Work-done progress: a bar in a terminal, else a line each tenth of the way."""
+
+    def __init__(self) -> None:
+        self._title = ""
+        self._told = ""
+        self._bar: Any = None
+        self._task: Any = None
+
+    def take(self, value: Mapping[str, Any]) -> None:
+        """Take the value of one `$/progress` notification."""
+        kind, message = value.get("kind"), _clean(str(value.get("message", "")))
+        if kind == "begin":
+            self._title = _clean(str(value.get("title", "")))
+            if sys.stderr.isatty():
+                self._begin_bar()
+        elif kind == "report":
+            percentage = value.get("percentage")
+            if self._bar is not None:
+                self._bar.update(self._task, description=message or self._title, completed=percentage or 0)
+            else:
+                self._tell(message, percentage)
+        self._title = self._title or message
+
+    def close(self) -> None:
+        """The work is over, or given up."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _begin_bar(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        columns = TextColumn("{task.description}", markup=False), BarColumn(30), TaskProgressColumn()
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._bar.start()
+        self._task = self._bar.add_task(self._title, total=100)
+
+    def _tell(self, message: str, percentage: Any) -> None:
+        """A line when there is news: another step, or ten more percent."""
+        step = f"{message.partition(':')[0]} {percentage // 10 if isinstance(percentage, int) else ''}"
+        if step != self._told:
+            self._told = step
+            sys.stderr.write(f"ollm: {message}\n")
+            sys.stderr.flush()
+
+
+def size_text(size: int | None) -> str:
+    """A number of bytes for people; nothing when it is not known."""
+    if size is None:
+        return ""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

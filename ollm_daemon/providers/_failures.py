@@ -11,10 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ollm_daemon.domain import TokenCount
 from ollm_daemon.errors import BrokenAnswerError, ErrorKind, RefusedError
 from ollm_daemon.providers._json import decode_json
-from ollm_daemon.providers.facts import Backend
 
 _MAX_NESTING = 4
 
@@ -181,16 +179,6 @@ def classify(status: int | None, failure: Failure) -> tuple[ErrorKind, bool]:
         return ErrorKind.PROTOCOL, False
     fallback = ErrorKind.BACKEND if status >= 500 else ErrorKind.INVALID
     return _BY_STATUS.get(status, fallback), False
-
-
-def overflow(backend: Backend, count: TokenCount, window: int) -> RefusedError:
-    """The error for a prompt that does not fit, found before it was sent."""
-    about = "" if count.exact else "about "
-    return RefusedError(
-        f"The prompt has {about}{count.tokens} tokens, and the window of {backend.title} has {window}.",
-        kind=ErrorKind.CONTEXT_LENGTH,
-        hint="Shorten the prompt, or start the model with a larger context window.",
-    )
 
 
 def refused_in_stream(failure: Failure) -> RefusedError:

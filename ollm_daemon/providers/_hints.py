@@ -19,7 +19,7 @@ def hint_for(kind: ErrorKind, settings: ProviderSettings, backend: Backend, base
         ErrorKind.PROTOCOL: f"Check {address}: is another program listening there?",
         ErrorKind.REDIRECT: f"Redirects are not followed; put the final address in {address}.",
         ErrorKind.NOT_FOUND: backend.get_model,
-        ErrorKind.CONTEXT_LENGTH: "Shorten the prompt, or start the model with a larger context window.",
+        ErrorKind.CONTEXT_LENGTH: f"Shorten the prompt. {backend.widen.format(provider=settings.name)}",
         ErrorKind.TLS: f"Check the scheme in {address}, or name the certificate authority in `caFile`.",
         ErrorKind.RATE_LIMITED: "Wait a moment and try again.",
         ErrorKind.OVERLOADED: "The server is busy; try again.",

@@ -339,7 +339,7 @@ class UpstreamClient(Upstream):
         return RefusedError(
             f"{self.who} answered {status}{said}",
             kind=kind,
-            hint=self.hint(kind),
+            hint="Wait until the model is loaded." if loading else self.hint(kind),
             status=status,
             retry_after=_retry_after(response.headers.get("retry-after")),
             loading=loading,

@@ -13,7 +13,6 @@ from ollm_daemon.domain import (
     TokenCount,
 )
 from ollm_daemon.errors import ErrorKind, ProviderError, RefusedError, UnsupportedError
-from ollm_daemon.providers._failures import overflow
 from ollm_daemon.providers._http import UpstreamClient
 from ollm_daemon.providers._identify import identify
 from ollm_daemon.providers._life_cycle import open_change
@@ -173,7 +172,7 @@ class HttpProvider:
         count = await self.count_tokens(request)
         room = window - count.tokens - MARGIN
         if room < 1:
-            raise overflow(self.backend, count, window)
+            raise self._overflow(count, window)
         if wanted is not None and wanted <= room:
             return request, ()
         options = replace(request.options, max_tokens=room)
@@ -181,6 +180,14 @@ class HttpProvider:
             () if wanted is None else (f"maxTokens was lowered to {room}: the window has {window} tokens.",)
         )
         return replace(request, options=options), said
+
+    def _overflow(self, count: TokenCount, window: int) -> RefusedError:
+        tokens = f"{'' if count.exact else 'about '}{count.tokens} tokens"
+        return RefusedError(
+            f"The prompt has {tokens}, and the window of {self.backend.title} has {window}.",
+            kind=ErrorKind.CONTEXT_LENGTH,
+            hint=self.http.hint(ErrorKind.CONTEXT_LENGTH),
+        )
 
     def _untold(self, size: int) -> tuple[str, ...]:
         """What to say when a server that cuts in silence does not tell its window."""

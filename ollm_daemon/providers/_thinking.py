@@ -42,6 +42,8 @@ class ThinkSplitter:
 
     def feed(self, text: str, batch: EventBatch) -> None:
         """Take a piece of text."""
+        if not text:
+            return
         text = self._held + text
         self._held = ""
         if self._stage is _Stage.START:
@@ -64,13 +66,13 @@ class ThinkSplitter:
     def _open(self, text: str) -> str:
         """The text behind an opening tag, or text that is not held back."""
         rest = text.lstrip()
-        for start, end in _TAGS:
+        for start, end in _TAGS if len(text) - len(rest) <= _LONGEST_GAP else ():
             if rest.startswith(start):
                 self._stage, self._end = _Stage.THINKING, end
                 return rest.removeprefix(start)
-        gap = len(text) - len(rest)
-        if gap <= _LONGEST_GAP and any(start.startswith(rest) for start, _ in _TAGS):
-            self._held = text
+            if start.startswith(rest):
+                self._held = text
+        if self._held:
             return ""
         self._stage = _Stage.ANSWER
         return text

@@ -28,6 +28,7 @@ VLLM = Backend(
     version=Where("/version", ("version",)),
     key_variable="VLLM_API_KEY",
     get_model="vLLM serves the models it was started with; see `ollm models`.",
+    widen="Start vLLM with a larger `--max-model-len`.",
     instead=one_model("vLLM", _VLLM_START),
     count=_VLLM_COUNT,
     max_stop=4,  # VLLM_MAX_STOP_STRINGS, 0.28

@@ -44,6 +44,7 @@ _OLLAMA = Backend(
     ),
     version=Where("/api/version", ("version",)),
     get_model="Get it with `ollm models pull {model}` or `ollama pull {model}`.",
+    widen="Set `providers.{provider}.contextLength` to a larger window.",
     actions={
         "pull": Step("POST", "/api/pull", "model", "lines"),
         "delete": Step("DELETE", "/api/delete", "model"),
@@ -69,6 +70,7 @@ _LMSTUDIO = Backend(
         Sign(51, "/v1/models", status=401, keys=("error", "code"), equals="invalid_api_key"),
     ),
     get_model="Get it with `ollm models pull {model}`, in LM Studio, or with `lms get {model}`.",
+    widen="Load the model with a larger context length in LM Studio.",
     actions={
         "pull": Step(
             "POST",
@@ -198,6 +200,7 @@ _KOBOLDCPP = Backend(
     ),
     version=Where("/api/extra/version", ("version",)),
     get_model="KoboldCpp serves the one model it was started with.",
+    widen="Start KoboldCpp with a larger `--contextsize`.",
     instead=one_model("KoboldCpp", "Start it with `koboldcpp --model FILE.gguf`."),
     window=Where("/api/extra/true_max_context_length", ("value",)),
     vision=Where("/api/extra/version", ("vision",)),
@@ -224,6 +227,7 @@ _LLAMACPP = Backend(
     ),
     version=Where("/props", ("build_info",)),
     get_model="llama.cpp serves the model it was started with.",
+    widen="Start llama-server with a larger `-c`, or with `-c 0` for all the model has.",
     actions={
         # With models to choose from only (b11434); it answers before the model is loaded.
         "load": Step(
@@ -259,6 +263,7 @@ _TABBYAPI = Backend(
         Sign(51, "/v1/models", status=401, keys=("detail",), equals="Please provide an API key"),
     ),
     get_model="Download it with `ollm models pull {model}`, then load it with `ollm models load`.",
+    widen="Set a larger `max_seq_len` in TabbyAPI's config.yml.",
     actions={
         "pull": Step("POST", "/v1/download", "repo_id", needs_admin=True),
         # Progress as events, no end mark, errors as events under 200 (e632af4).

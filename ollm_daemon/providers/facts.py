@@ -189,6 +189,7 @@ class Backend:
         version: Where it tells its version, without a key.
         key_variable: Environment variable our users put its key in.
         get_model: The sentence that says how to get a model; `{model}` is filled in.
+        widen: The sentence that says how to get a larger context window; `{provider}` is filled in.
         actions: What can be done to its models, and how.
         instead: For an action it has not: what to do instead; `{model}` is filled in.
         models: Routes of its model list, the most telling first.
@@ -224,6 +225,7 @@ class Backend:
     version: Where | None = None
     key_variable: str = "OPENAI_COMPATIBLE_API_KEY"
     get_model: str = ""
+    widen: str = "Start the server with a larger context window."
     actions: Mapping[ModelAction, Step] = field(default_factory=dict)
     instead: Mapping[ModelAction, str] = field(default_factory=dict)
     models: tuple[tuple[str, ModelListShape], ...] = (("/v1/models", "openai"),)

@@ -18,7 +18,9 @@ import anyio
 
 from ollm_daemon.domain import (
     ChatRequest,
+    Identity,
     ModelInfo,
+    ModelProgress,
     ProviderEvent,
     ProviderSettings,
     TokenCount,
@@ -32,7 +34,7 @@ from ollm_daemon.providers._openai_dialect import encode_chat, encode_messages, 
 from ollm_daemon.providers._stops import stop_at
 from ollm_daemon.providers.backends import BACKENDS
 from ollm_daemon.providers.base import Capabilities, ChatStream, count, decode_stream
-from ollm_daemon.providers.facts import Backend
+from ollm_daemon.providers.facts import Backend, ModelAction
 
 CHAT_PATH = "/v1/chat/completions"
 ABORT_SECONDS = 1.0
@@ -68,16 +70,29 @@ class OpenAICompatibleProvider(HttpProvider):
         """As `ProviderAdapter.connect_ahead`; also finds out who is there."""
         await super().connect_ahead()
         with contextlib.suppress(ProviderError):
-            if self._is_known:
-                await self._check_hint()
-            else:
-                await self._find_out()
+            await self.identify()
+
+    async def identify(self) -> Identity:
+        """As `ProviderAdapter.identify`; from then on the server is treated as what it is."""
+        identity = await super().identify()
+        if identity.backend is not None:
+            self._recognise(identity.backend)
+        self._is_known |= identity.backend is not None or identity.state != "loading"
+        return identity
 
     async def prepare_chat(self, request: ChatRequest) -> tuple[ChatRequest, tuple[str, ...]]:
         """As `ProviderAdapter.prepare_chat`, once it is known who is there."""
-        if not self._is_known:
-            await self._find_out()
+        await self._find_out()
         return await super().prepare_chat(request)
+
+    @asynccontextmanager
+    async def change_model(
+        self, action: ModelAction, model: str, keep_alive: str | float | None = None
+    ) -> AsyncIterator[AsyncIterator[ModelProgress]]:
+        """As `ProviderAdapter.change_model`, once it is known who is there."""
+        await self._find_out()
+        async with super().change_model(action, model, keep_alive) as progress:
+            yield progress
 
     def chat_stream(self, request: ChatRequest) -> ChatStream:
         """As `ProviderAdapter.chat_stream`."""
@@ -112,8 +127,7 @@ class OpenAICompatibleProvider(HttpProvider):
 
     async def list_models(self) -> list[ModelInfo]:
         """As `ProviderAdapter.list_models`, from the routes of the backend's record."""
-        if not self._is_known:
-            await self._find_out()
+        await self._find_out()
         routes = self.backend.models
         for path, shape in routes:
             try:
@@ -132,8 +146,7 @@ class OpenAICompatibleProvider(HttpProvider):
 
     async def count_tokens(self, request: ChatRequest) -> TokenCount:
         """As `ProviderAdapter.count_tokens`, by the route of the backend's record."""
-        if not self._is_known:
-            await self._find_out()
+        await self._find_out()
         route = self.backend.count
         if route is None:
             return await super().count_tokens(request)
@@ -201,30 +214,29 @@ class OpenAICompatibleProvider(HttpProvider):
             await self.http.call("POST", CHAT_PATH, {**again, "stream": False, "max_tokens": 1})
 
     async def _find_out(self) -> None:
-        """Ask who is there, once; until somebody answers the server counts as unknown."""
+        """Ask who is there, unless that is known; until somebody answers the server counts as unknown."""
+        if self._is_known:
+            return
         async with self._lock:
             if self._is_known:
                 return
             try:
-                identity = await self.identify()
+                await self.identify()
             except UnreachableError:
-                return
+                pass  # the request itself will say so
             except ProviderError:
                 self._attempts += 1
                 self._is_known = self._attempts >= MAX_ATTEMPTS
-                return
-            self._become(identity.backend or "generic")
-            self._is_known = identity.backend is not None or identity.state != "loading"
 
-    async def _check_hint(self) -> None:
-        """Hold the configured backend against what the server gives away; the server wins."""
+    def _recognise(self, found: str) -> None:
+        """Treat the server as what it gave away; a name in the configuration is corrected with a notice."""
         hint = self.settings.backend
-        found = (await self.identify()).backend
-        if found is None or found in (hint, "generic") or hint == "generic":
+        if hint == "generic" or BACKENDS[found] is self.backend:
             return
-        said = f"The server at {self.base_url} is {BACKENDS[found].title}, not {self.backend.title}, "
-        said += f"and is treated so; correct `providers.{self.name}.backend`, or leave it out."
-        self.notices = (said,)
+        if hint != "auto":
+            said = f"The server at {self.base_url} is {BACKENDS[found].title}, not {self.backend.title}, "
+            said += f"and is treated so; correct `providers.{self.name}.backend`, or leave it out."
+            self.notices = (said,)
         self._become(found)
 
     def _become(self, name: str) -> None:

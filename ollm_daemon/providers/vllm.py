@@ -61,12 +61,11 @@ class VllmProvider(OpenAICompatibleProvider):
         formats = frozenset({"text", "json", *_STRUCTURED_KEY})
         return replace(super().capabilities, response_formats=formats)
 
-    async def _check_hint(self) -> None:
+    def _recognise(self, found: str) -> None:
         """Tell a router in front of vLLM from vLLM, and both from what is neither."""
-        found = (await self.identify()).backend
         if found in VLLM_FRONTS:
             self._become(found)
-        elif found is not None:
+        else:
             said = f"The server at {self.base_url} is {BACKENDS[found].title}, not vLLM; "
             self.notices = (f"{said}choose a provider of kind openai-compatible for it.",)
 
