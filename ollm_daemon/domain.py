@@ -123,6 +123,32 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextFile:
+    """Text from another file that helps to write in this one."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class InfillRequest:
+    """Everything a provider needs to write what stands between a prefix and a suffix.
+
+    Attributes:
+        extra: Other files, the most telling last.
+        prompt: All of it as one prompt with a model's own marks, for servers that take only that.
+    """
+
+    model: str
+    prefix: str
+    suffix: str
+    extra: tuple[ContextFile, ...] = ()
+    options: GenerationOptions = GenerationOptions()
+    prompt: str | None = None
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Token counts as the server reports them."""
 

@@ -12,6 +12,7 @@ from ollm_daemon.domain import (
     ChatRequest,
     Finished,
     Identity,
+    InfillRequest,
     ModelInfo,
     ModelProgress,
     ProviderEvent,
@@ -110,6 +111,20 @@ class ProviderAdapter(Protocol):
 
         Raises:
             UnsupportedError: Known not to work here; nothing was sent.
+            ProviderError: The upstream failed, before or inside the stream.
+        """
+
+    async def takes_parts(self, model: str) -> bool:
+        """Whether it takes prefix and suffix of an infill apart, so that no prompt need be built.
+
+        Asks the server where it tells, and remembers a refusal.
+        """
+
+    def infill_stream(self, request: InfillRequest) -> ChatStream:
+        """Start one infill upstream and lend its events, which are text alone and a `Finished`.
+
+        Raises:
+            UnsupportedError: It has no infill for this model; from then on `takes_parts` says so.
             ProviderError: The upstream failed, before or inside the stream.
         """
 

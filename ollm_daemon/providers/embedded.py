@@ -24,7 +24,14 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from pydantic import SecretStr
 
-from ollm_daemon.domain import ChatRequest, Credentials, ModelInfo, ProviderEvent, ProviderSettings
+from ollm_daemon.domain import (
+    ChatRequest,
+    Credentials,
+    InfillRequest,
+    ModelInfo,
+    ProviderEvent,
+    ProviderSettings,
+)
 from ollm_daemon.errors import ConfigError, ErrorKind, ProviderError, UnreachableError
 from ollm_daemon.providers._failures import clean_text
 from ollm_daemon.providers.backends import BACKENDS
@@ -71,6 +78,18 @@ class EmbeddedProvider(OpenAICompatibleProvider):
     async def _open_embedded(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[list[ProviderEvent]]]:
         await self._ensure_running()
         async with super()._open_chat(replace(request, model=self._server.model_name)) as events:
+            yield events
+
+    def infill_stream(self, request: InfillRequest) -> ChatStream:
+        """As `ProviderAdapter.infill_stream`; starts the child when it is not running."""
+        return self._open_embedded_infill(request)
+
+    @asynccontextmanager
+    async def _open_embedded_infill(
+        self, request: InfillRequest
+    ) -> AsyncIterator[AsyncIterator[list[ProviderEvent]]]:
+        await self._ensure_running()
+        async with super()._open_infill(replace(request, model=self._server.model_name)) as events:
             yield events
 
     async def list_models(self) -> list[ModelInfo]:

@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
-from ollm_daemon.domain import ChatRequest, ModelInfo, ProviderEvent, ProviderSettings
-from ollm_daemon.errors import ProviderError
+from ollm_daemon.domain import ChatRequest, InfillRequest, ModelInfo, ProviderEvent, ProviderSettings
+from ollm_daemon.errors import ErrorKind, ProviderError, RefusedError, UnsupportedError
 from ollm_daemon.providers._http_provider import HttpProvider, find_model
+from ollm_daemon.providers._infill import GENERATE_PATH, InfillDecoder, encode_generate, read_generate
 from ollm_daemon.providers._json import value_at
 from ollm_daemon.providers._life_cycle import open_change
 from ollm_daemon.providers._ollama_dialect import (
@@ -40,6 +41,7 @@ class LocalProvider(HttpProvider):
 
     def __init__(self, settings: ProviderSettings) -> None:
         super().__init__(settings, BACKENDS["ollama"])
+        self._without_insert: set[str] = set()
 
     def chat_stream(self, request: ChatRequest) -> ChatStream:
         """As `ProviderAdapter.chat_stream`, from `POST /api/chat`."""
@@ -50,6 +52,32 @@ class LocalProvider(HttpProvider):
         body = encode_chat(request, self.settings.context_length)
         async with self.http.open_stream("POST", "/api/chat", body, self.settings.timeouts) as stream:
             yield decode_stream(stream, ChatDecoder())
+
+    async def takes_parts(self, model: str) -> bool:
+        """As `ProviderAdapter.takes_parts`: where Ollama says that the model can `insert`."""
+        known = await self._known(model)
+        return (
+            known is not None and "insert" in (known.capabilities or ()) and model not in self._without_insert
+        )
+
+    def infill_stream(self, request: InfillRequest) -> ChatStream:
+        """As `ProviderAdapter.infill_stream`, from `POST /api/generate`."""
+        return self._open_infill(request)
+
+    @asynccontextmanager
+    async def _open_infill(self, request: InfillRequest) -> AsyncIterator[AsyncIterator[list[ProviderEvent]]]:
+        body = encode_generate(request, self.settings.context_length)
+        try:
+            async with self.http.open_stream("POST", GENERATE_PATH, body, self.settings.timeouts) as stream:
+                decoder = InfillDecoder(self.backend.title, read_generate, is_sse=False, error_text=None)
+                yield decode_stream(stream, decoder)
+        except RefusedError as error:
+            if request.prompt is None and error.kind is ErrorKind.UNSUPPORTED:
+                self._without_insert.add(request.model)
+                raise UnsupportedError(
+                    f"{request.model} on Ollama has no infill.", hint="Choose a code model."
+                ) from error
+            raise
 
     async def prepare_chat(self, request: ChatRequest) -> tuple[ChatRequest, tuple[str, ...]]:
         """As `ProviderAdapter.prepare_chat`; Ollama itself refuses what does not fit."""

@@ -19,14 +19,31 @@ import anyio
 from ollm_daemon.domain import (
     ChatRequest,
     Identity,
+    InfillRequest,
     ModelInfo,
     ModelProgress,
     ProviderEvent,
     ProviderSettings,
     TokenCount,
 )
-from ollm_daemon.errors import BrokenAnswerError, ErrorKind, ProviderError, UnreachableError
+from ollm_daemon.errors import (
+    BrokenAnswerError,
+    ErrorKind,
+    ProviderError,
+    RefusedError,
+    UnreachableError,
+    UnsupportedError,
+)
 from ollm_daemon.providers._http_provider import HttpProvider
+from ollm_daemon.providers._infill import (
+    COMPLETIONS_PATH,
+    INFILL_PATH,
+    InfillDecoder,
+    encode_parts,
+    encode_prompt,
+    read_completion,
+    read_parts,
+)
 from ollm_daemon.providers._json import value_at
 from ollm_daemon.providers._model_lists import decode_models
 from ollm_daemon.providers._openai_answer import ChatDecoder
@@ -53,6 +70,7 @@ class OpenAICompatibleProvider(HttpProvider):
         super().__init__(settings, backend or BACKENDS.get(settings.backend, BACKENDS["generic"]))
         self._is_known = backend is not None or settings.backend != "auto"
         self._attempts = 0
+        self._without_infill: set[str] = set()
         self._lock = anyio.Lock()
 
     @property
@@ -108,7 +126,7 @@ class OpenAICompatibleProvider(HttpProvider):
         if backend.abort:
             body[backend.abort[1]] = f"ollm-{secrets.token_hex(8)}"
         async with (
-            self._leaving(body),
+            self._leaving(CHAT_PATH, body),
             self.http.open_stream("POST", CHAT_PATH, body, self.settings.timeouts, headers=headers) as stream,
         ):
             # TabbyAPI may be set to answer a request for a stream with plain JSON.
@@ -116,6 +134,41 @@ class OpenAICompatibleProvider(HttpProvider):
             batches = decode_stream(stream, ChatDecoder(backend, is_json=whole))
             stops = stops_left(request.options, backend)
             yield stop_at(batches, stops) if stops else batches
+
+    async def takes_parts(self, model: str) -> bool:
+        """As `ProviderAdapter.takes_parts`: llama.cpp, until it refuses."""
+        await self._find_out()
+        return self.backend.infill == "infill" and model not in self._without_infill
+
+    def infill_stream(self, request: InfillRequest) -> ChatStream:
+        """As `ProviderAdapter.infill_stream`, from `/infill` or, with a prompt, `/v1/completions`."""
+        return self._open_infill(request)
+
+    @asynccontextmanager
+    async def _open_infill(self, request: InfillRequest) -> AsyncIterator[AsyncIterator[list[ProviderEvent]]]:
+        backend = self.backend
+        if request.prompt is None:
+            path, body, read = INFILL_PATH, encode_parts(request, backend), read_parts
+        else:
+            path, body, read = COMPLETIONS_PATH, encode_prompt(request, backend), read_completion
+        if backend.abort:
+            body[backend.abort[1]] = f"ollm-{secrets.token_hex(8)}"
+        try:
+            async with (
+                self._leaving(path, body),
+                self.http.open_stream("POST", path, body, self.settings.timeouts) as stream,
+            ):
+                decoder = InfillDecoder(backend.title, read, is_sse=True, error_text=backend.error_text)
+                batches = decode_stream(stream, decoder)
+                stops = stops_left(request.options, backend)
+                yield stop_at(batches, stops) if stops else batches
+        except RefusedError as error:
+            if request.prompt is None and error.kind in (ErrorKind.UNSUPPORTED, ErrorKind.PROTOCOL):
+                self._without_infill.add(request.model)
+                raise UnsupportedError(
+                    f"{request.model} on {backend.title} has no infill.", hint="Choose a code model."
+                ) from error
+            raise
 
     async def encode(self, request: ChatRequest) -> dict[str, Any]:
         """The request body.
@@ -187,23 +240,23 @@ class OpenAICompatibleProvider(HttpProvider):
         return [model]
 
     @asynccontextmanager
-    async def _leaving(self, body: dict[str, Any]) -> AsyncIterator[None]:
+    async def _leaving(self, path: str, body: dict[str, Any]) -> AsyncIterator[None]:
         """Do what some servers need when an answer ends early: stop it by name, or ask why it was cut."""
         backend = self.backend
         try:
             yield
         except asyncio.CancelledError:
             if backend.abort:
-                path, key = backend.abort
+                route, key = backend.abort
                 with anyio.move_on_after(ABORT_SECONDS, shield=True), contextlib.suppress(ProviderError):
-                    await self.http.call("POST", path, {key: body[key]})
+                    await self.http.call("POST", route, {key: body[key]})
             raise
         except BrokenAnswerError as error:
             if backend.tells_errors_whole and error.kind is ErrorKind.STREAM_TRUNCATED:
-                await self._ask_why(body)
+                await self._ask_why(path, body)
             raise
 
-    async def _ask_why(self, body: dict[str, Any]) -> None:
+    async def _ask_why(self, path: str, body: dict[str, Any]) -> None:
         """Ask the same without streaming, for one token.
 
         Raises:
@@ -211,7 +264,7 @@ class OpenAICompatibleProvider(HttpProvider):
         """
         again = {key: value for key, value in body.items() if key != "stream_options"}
         with contextlib.suppress(BrokenAnswerError):
-            await self.http.call("POST", CHAT_PATH, {**again, "stream": False, "max_tokens": 1})
+            await self.http.call("POST", path, {**again, "stream": False, "max_tokens": 1})
 
     async def _find_out(self) -> None:
         """Ask who is there, unless that is known; until somebody answers the server counts as unknown."""
