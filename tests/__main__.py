@@ -16,6 +16,7 @@ CHECKS = {
     "types": ("mypy",),
     "layers": ("-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"),
     "contract": ("protocol/generate.py", "check"),
+    "guides": ("docs/generate.py", "check"),
 }
 
 

@@ -51,6 +51,7 @@ _OLLAMA = Backend(
         "load": Step("POST", "/api/generate", "model"),
         "unload": Step("POST", "/api/generate", "model", body={"keep_alive": 0}),
     },
+    lists_windows=True,  # of what is in memory (/api/ps, v0.9.7)
     formats=OPENAI_FORMATS,
     checked=frozenset({"json", "jsonSchema"}),  # a schema it cannot read is ignored under 200 (v0.33)
     infill="suffix",
@@ -103,6 +104,7 @@ _LMSTUDIO = Backend(
         ("/api/v0/models", "lmstudio-v0"),  # 0.3.6
         ("/v1/models", "openai"),
     ),
+    lists_windows=True,  # of what is loaded, in the first two
     ignores_model=True,  # with one model loaded (bug-tracker #619)
     # json_object answers 400 (bug-tracker #189).
     formats={"json": FormatRoute("response_format", "object_schema"), "jsonSchema": JSON_SCHEMA},
@@ -244,6 +246,7 @@ _LLAMACPP = Backend(
         "delete": "Delete the file it was started with.",
     },
     window=Where("/props", ("default_generation_settings", "n_ctx")),
+    lists_windows=True,  # of what is loaded (`meta.n_ctx`, b11434)
     vision=Where("/props", ("modalities", "vision")),
     count=TokenCount("/v1/chat/completions/input_tokens", "messages", "messages", ("input_tokens",)),
     ignores_model=True,

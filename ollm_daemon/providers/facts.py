@@ -194,6 +194,7 @@ class Backend:
         instead: For an action it has not: what to do instead; `{model}` is filled in.
         models: Routes of its model list, the most telling first.
         window: Where it tells the context window of the one model it has loaded.
+        lists_windows: Its list of models tells the window that each has been given.
         vision: Where it tells whether that model sees images.
         count: How it counts tokens.
         cuts_silently: A prompt over the window is shortened without a word.
@@ -230,6 +231,7 @@ class Backend:
     instead: Mapping[ModelAction, str] = field(default_factory=dict)
     models: tuple[tuple[str, ModelListShape], ...] = (("/v1/models", "openai"),)
     window: Where | None = None
+    lists_windows: bool = False
     vision: Where | None = None
     count: TokenCount | None = None
     cuts_silently: bool = False

@@ -1,0 +1,1 @@
+"""Guides for users, and the script that fills in their tables."""
