@@ -27,6 +27,7 @@ from ollm_daemon.errors import (
     TimeoutPassedError,
     UnreachableError,
 )
+from ollm_daemon.providers import _transport
 from ollm_daemon.providers._http import MAX_BODY, UpstreamClient
 from ollm_daemon.providers.backends import BACKENDS
 from ollm_daemon.providers.catalog import KINDS
@@ -94,6 +95,12 @@ def key_for(url: str, key: str = "sk-local-test") -> Credentials:
     return Credentials(parse_base_url(url).origin, SecretStr(key))
 
 
+@pytest.fixture
+def no_draining(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that waits for closing bytes is not seen closed within a test's patience."""
+    monkeypatch.setattr(_transport, "DRAIN_SECONDS", 6 * PATIENCE)
+
+
 # Time
 
 QUICK, SLOW = 0.05, 0.3
@@ -151,9 +158,9 @@ async def test_a_phase_over_its_limit(name: str) -> None:
 
 async def test_bytes_of_any_kind_keep_an_answer_alive() -> None:
     """Slow but steady: longer than the idle limit in all, never in one piece."""
-    steps: list[Step] = [SSE_HEAD, TEXT, *drip(PING)[:80], TEXT, STOP, chunk(b"")]
+    steps: list[Step] = [SSE_HEAD, TEXT, *drip(PING)[:240], TEXT, STOP, chunk(b"")]
     async with ScriptedUpstream(Reply(*steps)) as upstream:
-        provider = OpenAICompatibleProvider(settings_for(upstream.url, timeouts=within(idle=0.4)))
+        provider = OpenAICompatibleProvider(settings_for(upstream.url, timeouts=within(idle=1.0)))
         assert (await ask(provider)).text == "aa"
         await provider.aclose()
 
@@ -446,28 +453,26 @@ async def test_a_stream_over_the_limit() -> None:
     ],
     ids=["line", "event", "error event", "comment", "record"],
 )
-async def test_a_line_without_end(kind: str, steps: list[Step]) -> None:
+async def test_a_line_without_end(kind: str, steps: list[Step], no_draining: None) -> None:
     async with ScriptedUpstream(Reply(*steps, End.STALL)) as upstream:
         provider = KINDS[kind](settings_for(upstream.url, kind))
         error = (await ask(provider)).error
-        refused_at = asyncio.get_running_loop().time()
         assert isinstance(error, BrokenAnswerError)
         assert error.kind is K.LIMIT
-        assert await upstream.connections[0].peer_closed() - refused_at < 0.5
+        await upstream.connections[0].peer_closed()
         await provider.aclose()
 
 
 @pytest.mark.parametrize("kind", ["local", "openai-compatible"])
-async def test_an_error_in_a_stream_closes_it(kind: str) -> None:
+async def test_an_error_in_a_stream_closes_it(kind: str, no_draining: None) -> None:
     """The server may go on generating for nobody, so nothing of it is waited for."""
     reply = ndjson_reply([{"error": "boom"}]) if kind == "local" else sse_reply([{"error": "boom"}])
     *steps, _last_chunk = reply.steps
     async with ScriptedUpstream(Reply(*steps, End.STALL)) as upstream:
         provider = KINDS[kind](settings_for(upstream.url, kind))
         error = (await ask(provider)).error
-        refused_at = asyncio.get_running_loop().time()
         assert isinstance(error, RefusedError)
-        assert await upstream.connections[0].peer_closed() - refused_at < 0.5
+        await upstream.connections[0].peer_closed()
         await provider.aclose()
 
 
