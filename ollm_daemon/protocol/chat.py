@@ -147,6 +147,13 @@ class ChatParams(WireModel):
     stream_token: str | int | None = Field(
         None, description="Chosen by the client; deltas carry it. Without one there are no deltas."
     )
+    min_interval_ms: int | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="Deltas leave at most once per so many milliseconds, joined, for clients that redraw for "
+        "each message. The first leaves at once; left out or 0, each leaves as soon as it is there.",
+    )
 
 
 class Usage(WireModel):

@@ -13,7 +13,7 @@ from ollm_daemon.protocol.base import WireModel
 from ollm_daemon.providers.base import ProviderAdapter
 from ollm_daemon.server import convert
 from ollm_daemon.server.configuration import ConnectionConfiguration, Resolved
-from ollm_daemon.server.deltas import DeltaWriter
+from ollm_daemon.server.deltas import delta_sink
 from ollm_daemon.server.outbox import Outbox
 
 
@@ -42,10 +42,8 @@ async def answer_chat(context: Context, params: chat.ChatParams) -> chat.ChatRes
     resolved = await context.configuration.current()
     adapter, model, notices = await _target(context, resolved, params)
     request = convert.to_chat_request(params, model, resolved.settings.options)
-    sink = None
-    if params.stream_token is not None:
-        sink = DeltaWriter(context.outbox, params.stream_token).send
-    result = await run_chat(adapter, request, sink, context.start_soon)
+    with delta_sink(context.outbox, params.stream_token, params.min_interval_ms or 0) as sink:
+        result = await run_chat(adapter, request, sink, context.start_soon)
     return convert.from_result(replace(result, warnings=(*notices, *result.warnings)))
 
 

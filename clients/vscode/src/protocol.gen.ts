@@ -54,6 +54,12 @@ export interface ChatParams {
   options?: GenerationOptions;
   /** Chosen by the client; deltas carry it. Without one there are no deltas. */
   streamToken?: string | number;
+  /**
+   * Deltas leave at most once per so many milliseconds, joined, for clients that redraw for
+   * each message. The first leaves at once; left out or 0, each leaves as soon as it is there.
+   * ≥ 0, ≤ 1000.
+   */
+  minIntervalMs?: number;
 }
 
 /** The whole answer; a client that ignored every delta still has everything. */
