@@ -7,8 +7,9 @@ import base64
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,12 @@ from urllib.parse import quote
 import anyio
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from pydantic import SecretStr
 
 from ollm_daemon.domain import Credentials, Timeouts
@@ -748,6 +755,107 @@ async def test_tls_with_an_authority_of_ones_own(server_tls: ssl.SSLContext, ca_
         async with client_for(upstream.url, ca_file=ca_file, credentials=secret) as client:
             assert await client.get_json("/x") == {"ok": True}
         assert upstream.requests[0].header("Authorization") == "Bearer sk-local-test"
+
+
+@pytest.fixture(scope="module")
+def wants_certificate(authority: trustme.CA) -> ssl.SSLContext:
+    """A server that talks to clients of the authority alone."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+@pytest.fixture(scope="module")
+def certificate(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A client's certificate and its key, apart and in one file."""
+    issued = authority.issue_cert("somebody@example.org")
+    folder = tmp_path_factory.mktemp("client")
+    [cert] = issued.cert_chain_pems
+    cert.write_to_path(str(folder / "cert.pem"))
+    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    issued.private_key_and_cert_chain_pem.write_to_path(str(folder / "both.pem"))
+    return {name: str(folder / f"{name}.pem") for name in ("cert", "key", "both")}
+
+
+@pytest.mark.parametrize("files", [("cert", "key"), ("both",)], ids=["apart", "in one file"])
+async def test_tls_with_a_client_certificate(
+    wants_certificate: ssl.SSLContext, ca_file: str, certificate: dict[str, str], files: tuple[str, ...]
+) -> None:
+    paths = dict(zip(("client_cert", "client_key"), (certificate[name] for name in files), strict=False))
+    async with ScriptedUpstream(OK, tls=wants_certificate) as upstream:
+        mine = Credentials(parse_base_url(upstream.url).origin, **paths)  # type: ignore[arg-type]
+        async with client_for(upstream.url, ca_file=ca_file, credentials=mine) as client:
+            assert await client.get_json("/x") == {"ok": True}
+
+
+@pytest.mark.parametrize("way", ["none", "of another origin"])
+async def test_tls_without_the_client_certificate_it_wants(
+    wants_certificate: ssl.SSLContext, ca_file: str, certificate: dict[str, str], way: str
+) -> None:
+    credentials = None
+    if way == "of another origin":
+        credentials = Credentials("https://elsewhere.example:443", client_cert=certificate["both"])
+    with blocking_tls_server(wants_certificate) as url:
+        async with client_for(url, ca_file=ca_file, credentials=credentials) as client:
+            error = await failure_of(client)
+            assert error.kind is K.TLS
+            assert "certificate required" in str(error)
+            assert "`providers.here.clientCert`" in error.hint
+            assert client.open_connections == 0
+
+
+@contextmanager
+def blocking_tls_server(context: ssl.SSLContext) -> Iterator[str]:
+    """One handshake by OpenSSL itself, which says why it fails; asyncio's servers just close."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with peer, peer.dup() as raw:
+                with suppress(ssl.SSLError):
+                    context.wrap_socket(peer, server_side=True).close()
+                # Closed with bytes unread, the socket would take its last words along.
+                while raw.recv(1 << 16):
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize("way", ["missing", "no key", "not a certificate", "another key", "a passphrase"])
+async def test_a_client_certificate_that_cannot_be_used(
+    authority: trustme.CA, certificate: dict[str, str], tmp_path: Path, way: str
+) -> None:
+    cert, key = certificate["cert"], certificate["key"]
+    match way:
+        case "missing":
+            cert = str(tmp_path / "none.pem")
+        case "no key":
+            key = ""
+        case "not a certificate":
+            cert = str(tmp_path / "text.pem")
+            Path(cert).write_text("sk-CANARY")
+        case "another key":
+            key = str(tmp_path / "other.pem")
+            authority.issue_cert("other@example.org").private_key_pem.write_to_path(key)
+        case "a passphrase":
+            loaded = load_pem_private_key(Path(key).read_bytes(), None)
+            key = str(tmp_path / "locked.pem")
+            locked = loaded.private_bytes(
+                Encoding.PEM, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(b"x")
+            )
+            Path(key).write_bytes(locked)
+    mine = Credentials("https://127.0.0.1:9", client_cert=cert, client_key=key or None)
+    async with client_for("https://127.0.0.1:9", credentials=mine) as client:
+        error = await failure_of(client)
+    assert isinstance(error, UnreachableError)
+    assert error.kind is K.TLS
+    assert str(error) == "The client certificate of here cannot be used."
+    assert "`providers.here.clientCert`" in error.hint
 
 
 async def test_tls_that_is_not_verified(server_tls: ssl.SSLContext) -> None:

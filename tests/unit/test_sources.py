@@ -410,6 +410,8 @@ def test_many_open_variables_take_no_more_time_than_their_number(tmp_path: Path)
         ("baseUrl: ${D}", {"baseUrl": "http://d:1"}),
         ("proxy: ${D}", {"proxy": "http://d:1"}),
         ("caFile: ${A}", {"caFile": "a"}),
+        ("clientCert: ${A}", {"clientCert": "a"}),
+        ("clientKey: ${A}", {"clientKey": "a"}),
         ("modelPath: ${A}", {"modelPath": "a"}),
         ("headers: {X: '${A}'}", {"headers.X": "a"}),
         ("headers: {'${A}': x}", None),
