@@ -329,7 +329,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
                     host,
                     port,
                     ssl=self._ssl_context() if scheme == "https" else None,
-                    happy_eyeballs_delay=_eyeballs_delay(host),
+                    **_eyeballs(loop, host),
                 )
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"no connection within {limit} s") from error
@@ -368,14 +368,15 @@ class StreamTransport(httpx.AsyncBaseTransport):
         connection.idle_for(IDLE_SECONDS, drop)
 
 
-def _eyeballs_delay(host: str) -> float | None:
-    """Seconds before a second address of a host is tried beside the first.
+def _eyeballs(loop: asyncio.AbstractEventLoop, host: str) -> dict[str, Any]:
+    """How long to wait before a second address of a host is tried beside the first.
 
     Addresses of this machine refuse at once, so they are tried one after another; that also keeps
-    clear of asyncio's race, which drops a socket when it is cancelled (CPython 3.11).
+    clear of asyncio's race, which drops a socket when it is cancelled (CPython 3.11). uvloop has no race.
     """
     is_near = host == "localhost" or host.replace(".", "").isdigit() or ":" in host
-    return None if is_near else EYEBALLS_SECONDS
+    races = not is_near and isinstance(loop, asyncio.BaseEventLoop)
+    return {"happy_eyeballs_delay": EYEBALLS_SECONDS} if races else {}
 
 
 async def _encode_request(request: httpx.Request) -> bytes:

@@ -156,7 +156,7 @@ async def test_a_phase_over_its_limit(name: str) -> None:
         assert isinstance(answer.error, TimeoutPassedError)
         assert answer.error.kind is kind
         assert "timeouts" in answer.error.hint
-        assert QUICK <= took < 4
+        assert 0.9 * QUICK < took < 4
         assert bool(answer.text) is (TEXT in steps)
         await upstream.connections[0].peer_closed()
         assert provider.open_connections == 0

@@ -106,7 +106,7 @@ async def test_what_waits_leaves_when_the_interval_is_over() -> None:
             while len(outbox.deltas) < 2:  # noqa: ASYNC110 - the timer is what is tested
                 await asyncio.sleep(0)
     assert outbox.texts == ["a", "bc"]
-    assert outbox.at[1] - outbox.at[0] >= interval
+    assert outbox.at[1] - outbox.at[0] > 0.9 * interval
 
 
 async def test_no_two_sendings_within_an_interval() -> None:
@@ -122,7 +122,7 @@ async def test_no_two_sendings_within_an_interval() -> None:
         before_the_end = len(outbox.at)
     gaps = [later - earlier for earlier, later in zip(outbox.at, outbox.at[1:before_the_end], strict=False)]
     assert gaps
-    assert min(gaps) >= interval
+    assert min(gaps) > 0.9 * interval, "uvloop's clock goes in steps of a millisecond"
 
 
 async def test_kinds_keep_their_order() -> None:
@@ -170,13 +170,10 @@ async def test_no_more_is_held_than_the_bound() -> None:
     assert "".join(outbox.texts) == "a" + "x" * 8 * MAX_HELD
 
 
-async def test_without_an_interval_there_is_no_timer() -> None:
-    loop = asyncio.get_running_loop()
+async def test_without_an_interval_nothing_waits() -> None:
     outbox = Kept()
-    before = len(loop._scheduled)  # type: ignore[attr-defined]
     with delta_sink(outbox, 1, 0) as sink:
         assert sink
-        await sink([TextDelta("a")])
-        await sink([TextDelta("b")])
-        assert len(loop._scheduled) == before  # type: ignore[attr-defined]
-    assert outbox.texts == ["a", "b"]
+        for count, text in enumerate("abc", 1):
+            await sink([TextDelta(text)])
+            assert outbox.texts == list("abc")[:count]
