@@ -14,6 +14,7 @@ Invariant: a connection is either lent to one request, waiting idle, or closed.
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 import weakref
 from collections import defaultdict
@@ -34,6 +35,9 @@ DRAIN_SECONDS = 1.0
 """How long the closing bytes of an answer that is complete for us may take to arrive."""
 MAX_IDLE = 16
 EYEBALLS_SECONDS = 0.2
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods of requests that may be processed twice."""
 
 _Key = tuple[str, str, int]
 
@@ -197,6 +201,12 @@ class _Connection(asyncio.BufferedProtocol):
         if self._transport:
             self._transport.abort()
 
+    def is_readable(self) -> bool:
+        """Whether something has arrived that the loop has not told yet; on an idle connection that is its
+        end, or bytes nobody asked for.
+        """
+        return self._transport is None or _is_readable(self._transport.get_extra_info("socket").fileno())
+
     def idle_for(self, seconds: float, on_timeout: Callable[[_Connection], None]) -> None:
         self._idle_timer = self._loop.call_later(seconds, on_timeout, self)
 
@@ -280,10 +290,10 @@ class StreamTransport(httpx.AsyncBaseTransport):
                 connection.write(data)
                 await connection.read_head(timeout.get("read"))
             except BaseException as error:
-                stale = not fresh and connection.closed and connection.received == 0
+                dropped = not fresh and connection.closed and connection.received == 0
                 self._release(key, connection, drain=False)
-                if stale and isinstance(error, httpx.RemoteProtocolError):
-                    # The server dropped the kept connection before it saw the request.
+                if dropped and request.method in _SAFE and isinstance(error, httpx.RemoteProtocolError):
+                    # Perhaps the server read it before it closed: what is not safe is not sent twice.
                     continue
                 raise
             return self._respond(key, connection, timeout.get("read"))
@@ -314,9 +324,10 @@ class StreamTransport(httpx.AsyncBaseTransport):
         while pool:
             connection = pool.pop()
             connection.stop_idling()
-            if not connection.closed:
+            if not connection.closed and not connection.is_readable():
                 connection.begin()
                 return connection
+            connection.abort()
         return None
 
     async def _connect(self, key: _Key, limit: float | None) -> _Connection:
@@ -366,6 +377,14 @@ class StreamTransport(httpx.AsyncBaseTransport):
 
         self._idle[key].append(connection)
         connection.idle_for(IDLE_SECONDS, drop)
+
+
+def _is_readable(descriptor: int) -> bool:
+    if not hasattr(select, "poll"):
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _eyeballs(loop: asyncio.AbstractEventLoop, host: str) -> dict[str, Any]:

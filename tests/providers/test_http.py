@@ -470,6 +470,29 @@ async def test_a_line_without_end(kind: str, steps: list[Step], no_draining: Non
         await provider.aclose()
 
 
+@pytest.mark.parametrize("kind", ["local", "openai-compatible", "vllm"])
+async def test_a_line_of_64_mib_ends_one_request(kind: str) -> None:
+    """Read no further than the limit, and the provider answers the next request."""
+    part = chunk(b"x" * (1 << 20))
+    is_native = kind == "local"
+    start = [NDJSON_HEAD, chunk(b'{"message":{"content":"')] if is_native else [SSE_HEAD, chunk(b"data: ")]
+    text = chunk(b'{"message":{"content":"a"},"done":true}\n') if is_native else TEXT + STOP
+    replies = [
+        Reply(*start, *[part] * 64, chunk(b"\n\n"), chunk(b"")),
+        Reply(start[0] + text + chunk(b"")),
+    ]
+    async with ScriptedUpstream(replies) as upstream:
+        provider = KINDS[kind](settings_for(upstream.url, kind))
+        error = (await ask(provider)).error
+        assert isinstance(error, BrokenAnswerError)
+        assert error.kind is K.LIMIT
+        await upstream.connections[0].peer_closed()
+        assert upstream.connections[0].sent < 32 << 20
+        assert provider.open_connections == 0
+        assert (await ask(provider)).text == "a"
+        await provider.aclose()
+
+
 @pytest.mark.parametrize("kind", ["local", "openai-compatible"])
 async def test_an_error_in_a_stream_closes_it(kind: str, no_draining: None) -> None:
     """The server may go on generating for nobody, so nothing of it is waited for."""
