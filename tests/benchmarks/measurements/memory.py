@@ -34,7 +34,7 @@ def memory(stage: Stage) -> Outcome:
                 sample[f"{count} clients"] = daemon.child.resident_mb
             for wire in wires[1:]:
                 wire.leave()
-            for _ in range(CAME_AND_WENT):
+            for _client in range(CAME_AND_WENT):
                 daemon.connect().leave()
             sample["after"] = daemon.child.resident_mb
         return sample
