@@ -14,9 +14,12 @@ Invariant: a connection is either lent to one request, waiting idle, or closed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
+import socket
 import ssl
 import weakref
+from asyncio.trsock import TransportSocket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
@@ -75,6 +78,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._socket: TransportSocket = transport.get_extra_info("socket")
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # A view, as TLS fills it in slices, and a slice of a bytearray would be a copy.
@@ -199,13 +203,17 @@ class _Connection(asyncio.BufferedProtocol):
         self.closed = True
         self.stop_idling()
         if self._transport:
+            with contextlib.suppress(OSError, TypeError):  # gone already; uvloop has no such method
+                # The server learns of it now; asyncio closes the socket in a later turn of the loop.
+                self._socket.shutdown(socket.SHUT_RDWR)
             self._transport.abort()
 
     def is_readable(self) -> bool:
         """Whether something has arrived that the loop has not told yet; on an idle connection that is its
         end, or bytes nobody asked for.
         """
-        return self._transport is None or _is_readable(self._transport.get_extra_info("socket").fileno())
+        descriptor = self._socket.fileno()
+        return descriptor < 0 or _is_readable(descriptor)
 
     def idle_for(self, seconds: float, on_timeout: Callable[[_Connection], None]) -> None:
         self._idle_timer = self._loop.call_later(seconds, on_timeout, self)
