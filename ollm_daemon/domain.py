@@ -319,11 +319,20 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What proves who we are, bound to the one origin it was configured for."""
+    """What proves who we are, bound to the one origin it was configured for. The certificate and its key
+    are PEM files.
+    """
 
     origin: str
     api_key: SecretStr | None = None
     headers: tuple[tuple[str, SecretStr], ...] = ()
+    client_cert: str | None = None
+    client_key: str | None = None
+
+    @property
+    def in_headers(self) -> bool:
+        """Whether any of it travels with each request."""
+        return self.api_key is not None or bool(self.headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,15 @@ import pytest
 from tests.fakes.tiny_model import write_tiny_model
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--uvloop` runs every test that has an event loop on uvloop."""
+    parser.addoption("--uvloop", action="store_true", help="run tests on uvloop's event loop")
+
+
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """The daemon runs on asyncio only."""
-    return "asyncio"
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """The daemon runs on asyncio, or on uvloop."""
+    return "asyncio", {"use_uvloop": request.config.getoption("--uvloop")}
 
 
 @pytest.fixture(scope="session")

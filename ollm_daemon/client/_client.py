@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ollm_daemon.client._process import DAEMON_COMMAND, LEAVE_SECONDS, MAX_HEADER, daemon_process
 from ollm_daemon.protocol.base import WireModel
 from ollm_daemon.protocol.chat import (
     ChatParams,
@@ -27,11 +27,7 @@ Result = TypeVar("Result", bound=WireModel)
 AnyDelta = TextDelta | ThinkingDelta | ToolCallDelta | StatusDelta
 OnNotification = Callable[[str, Any], None]
 
-MAX_HEADER = 1 << 16
-LEAVE_SECONDS = 2.0
 CANCELLED = -32800
-_DAEMON_COMMAND = (sys.executable, "-P", "-m", "ollm_daemon", "--stdio")
-"""`-P` keeps the current folder off the import path: it may be somebody else's repository."""
 
 
 class DaemonError(Exception):
@@ -222,7 +218,7 @@ def _finish(stream: ChatStream, future: asyncio.Future[Any]) -> None:
 @contextlib.asynccontextmanager
 async def open_daemon(
     *,
-    command: Sequence[str] = _DAEMON_COMMAND,
+    command: Sequence[str] = DAEMON_COMMAND,
     options: Mapping[str, Any] | None = None,
     folder: Path | None = None,
     on_notification: OnNotification | None = None,
@@ -234,27 +230,11 @@ async def open_daemon(
         folder: The workspace.
         on_notification: Called with method and params of every notification but deltas.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=MAX_HEADER,
-        # Ctrl-C is ours to handle: it cancels the request and then ends the daemon.
-        start_new_session=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        async with _running(
-            Daemon(process.stdout, process.stdin, on_notification), options, folder
-        ) as daemon:
-            yield daemon
-    finally:
-        try:
-            await asyncio.wait_for(process.wait(), LEAVE_SECONDS)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+    async with (
+        daemon_process(command) as streams,
+        running(Daemon(*streams, on_notification), options, folder) as daemon,
+    ):
+        yield daemon
 
 
 @contextlib.asynccontextmanager
@@ -275,14 +255,15 @@ async def connect_daemon(
     """
     reader, writer = await asyncio.open_connection(host, port, limit=MAX_HEADER)
     daemon = Daemon(reader, writer, on_notification)
-    async with _running(daemon, {**(options or {}), "token": token}, folder):
+    async with running(daemon, {**(options or {}), "token": token}, folder):
         yield daemon
 
 
 @contextlib.asynccontextmanager
-async def _running(
+async def running(
     daemon: Daemon, options: Mapping[str, Any] | None, folder: Path | None
 ) -> AsyncIterator[Daemon]:
+    """Say hello to a daemon and read what it says for the length of the block; then say goodbye."""
     async with asyncio.TaskGroup() as tasks:
         reading = tasks.create_task(daemon.read_on())
         try:

@@ -11,10 +11,12 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ollm_daemon.protocol.base import WireModel
-from ollm_daemon.protocol.chat import ChatResult, StatusDelta, TextDelta, ThinkingDelta
+if TYPE_CHECKING:
+    from ollm_daemon.client._client import AnyDelta
+    from ollm_daemon.protocol.base import WireModel
+    from ollm_daemon.protocol.chat import ChatResult
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _DIM, _RED, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[0m"
@@ -33,20 +35,20 @@ class Screen:
             if reconfigure:
                 reconfigure(encoding="utf-8", errors="replace")
 
-    def show(self, delta: Any) -> None:
+    def show(self, delta: AnyDelta) -> None:
         """Show one delta as it arrives."""
         if self.as_json:
             return
-        if isinstance(delta, TextDelta):
+        if delta.kind == "text":
             text = _clean(delta.text) if sys.stdout.isatty() else delta.text
             sys.stdout.write(text)
             sys.stdout.flush()
             if text:
                 self._text_ends_line = text.endswith("\n")
-        elif isinstance(delta, ThinkingDelta) and sys.stderr.isatty():
+        elif delta.kind == "thinking" and sys.stderr.isatty():
             sys.stderr.write(f"{_DIM}{_clean(delta.text)}{_RESET}")
             sys.stderr.flush()
-        elif isinstance(delta, StatusDelta):
+        elif delta.kind == "status":
             self.note(delta.message)
 
     def finish(self, result: ChatResult) -> None:

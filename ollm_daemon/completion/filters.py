@@ -117,12 +117,7 @@ class AnswerGuard:
             return bool(filled)
         if len(lines) >= self._max_lines:
             return True
-        last = filled[-MAX_REPEATS:]
-        return (
-            len(last) == MAX_REPEATS
-            and len({line.strip() for line in last}) == 1
-            and len(last[0].strip()) > 1
-        )
+        return _is_run([line.strip() for line in filled[-MAX_REPEATS:]])
 
     def _cut(self, end: int) -> None:
         self.text = self.text[:end]
@@ -183,10 +178,14 @@ def _without_repeats(text: str) -> str:
     """The answer up to where one line is repeated over and over."""
     lines = text.split("\n")
     for position in range(len(lines) - MAX_REPEATS + 1):
-        run = {line.strip() for line in lines[position : position + MAX_REPEATS]}
-        if len(run) == 1 and len(next(iter(run))) > 1:
+        if _is_run([line.strip() for line in lines[position : position + MAX_REPEATS]]):
             return "\n".join(lines[: position + 1])
     return text
+
+
+def _is_run(lines: list[str]) -> bool:
+    """Whether lines are one line over and over; single characters may well be."""
+    return len(lines) == MAX_REPEATS and len(set(lines)) == 1 and len(lines[0]) > 1
 
 
 def _indented(text: str, cursor: Cursor) -> str:
@@ -227,30 +226,26 @@ def _without_next_lines(text: str, cursor: Cursor) -> str:
 
 def _without_rest(text: str, cursor: Cursor) -> str:
     """The answer without what stands behind the cursor in its line."""
-    rest = cursor.line_after.rstrip()
-    if not rest.strip():
+    rest = cursor.line_after.strip()
+    if not rest:
         return text
     first, newline, below = text.partition("\n")
-    if newline:
-        # Several lines: the rest may stand at the very end, as the closing bracket of a block.
-        return _trim_overlap(text, rest.strip()) if not below.strip() or len(rest.strip()) <= 3 else text
-    return (
-        _trim_overlap(first, rest) if first.rstrip().endswith(rest) else _trim_overlap(first, rest.lstrip())
-    )
+    if not newline or not below.strip():
+        return _trim_overlap(first, rest)
+    # Of several lines the last may repeat it, as the closing bracket of a block does.
+    return _trim_overlap(text, rest) if len(rest) <= 3 else text
 
 
 def _trim_overlap(text: str, rest: str) -> str:
-    """The text without the longest end that the rest of the line begins with."""
+    """The text without the longest end that the rest of the line begins with; words are not cut apart."""
     trimmed = text.rstrip()
     for size in range(min(len(trimmed), len(rest)), 0, -1):
-        piece = rest[:size]
-        if trimmed.endswith(piece) and (size == len(rest) or size >= 3 or not piece.strip().isalnum()):
-            kept = trimmed[: len(trimmed) - size]
-            return (
-                kept
-                if size == len(rest) or not piece[-1].isalnum() or not rest[size : size + 1].isalnum()
-                else text
-            )
+        if not trimmed.endswith(rest[:size]):
+            continue
+        cuts_word = rest[size - 1].isalnum() and rest[size : size + 1].isalnum()
+        is_letter = size < 3 and rest[:size].isalnum() and size < len(rest)
+        if not cuts_word and not is_letter:
+            return trimmed[: len(trimmed) - size]
     return text
 
 

@@ -111,6 +111,14 @@ class ProviderOptions(OptionsModel):
     )
     verify_tls: bool | None = Field(None, description="Whether the server's certificate is checked.")
     ca_file: str | None = Field(None, description="Certificate authority to trust, as a PEM file.")
+    client_cert: str | None = Field(
+        None,
+        description="Certificate to show to the server, as a PEM file; it goes to its own address alone.",
+    )
+    client_key: str | None = Field(
+        None,
+        description="Key of the certificate, as a PEM file without a passphrase, if not in the same file.",
+    )
     timeouts: TimeoutOptions | None = Field(None, description="Limits of one exchange.")
     selectable: bool | None = Field(
         None,

@@ -297,7 +297,7 @@ class _Resolver:
         )
 
     def _credentials(self, name: str) -> Credentials | None:
-        """The key and headers the user configured, bound to the address the user configured.
+        """The key, headers and certificate the user configured, bound to the address the user configured.
 
         What a workspace says about the address never moves a key. Where a workspace decides the way there,
         by a proxy or by whom to trust, no key goes along at all.
@@ -307,14 +307,18 @@ class _Resolver:
             return None
         key = self._key(name)
         headers = self._headers(name, trusted=True)
-        secrets = [said for _, said in headers] + ([key] if key else [])
+        certificate = self._last(f"providers.{name}.clientCert", _trusted)
+        secrets = [said for said in (*(said for _, said in headers), key, certificate) if said]
         origin = self._bound_to(name, max(secrets, key=lambda said: said.rank)) if secrets else None
         if origin is None:
             return None
+        shows_certificate = certificate and self._bound_to(name, certificate) == origin
         return Credentials(
             origin,
             key.value if key and self._bound_to(name, key) == origin else None,
             tuple((header, said.value) for header, said in headers if self._bound_to(name, said) == origin),
+            certificate.value if certificate and shows_certificate else None,
+            self._value(f"providers.{name}.clientKey", _trusted) if shows_certificate else None,
         )
 
     def _is_shadowed(self, alias: str, said: _Said) -> bool:
@@ -385,7 +389,7 @@ class _Resolver:
 
     def _warn_about_address(self, name: str, base_url: BaseUrl, credentials: Credentials | None) -> None:
         warnings = []
-        sent = credentials is not None and credentials.origin == base_url.origin
+        sent = credentials is not None and credentials.in_headers and credentials.origin == base_url.origin
         if sent and base_url.scheme == "http" and not base_url.is_loopback:
             warnings.append(
                 (f"the key of `{name}` travels unencrypted to {base_url}.", "Use https where you can.")

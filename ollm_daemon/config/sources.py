@@ -26,7 +26,9 @@ from ollm_daemon.urls import BaseUrl, parse_host_variable
 MAX_USER_FILE = 1 << 20
 MAX_WORKSPACE_FILE = 256 << 10
 WORKSPACE_FILE = Path(".ollm") / "config.yaml"
-_EXPANDED = frozenset({"apiKey", "apiKeyFile", "baseUrl", "proxy", "caFile", "modelPath"})
+_EXPANDED = frozenset(
+    {"apiKey", "apiKeyFile", "baseUrl", "proxy", "caFile", "clientCert", "clientKey", "modelPath"}
+)
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^${}]*)\}|\$\{")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOSTS = {

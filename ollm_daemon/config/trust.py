@@ -23,7 +23,7 @@ from ollm_daemon.config.layers import Layer
 from ollm_daemon.config.settings import ConfigProblem, RoutingRequest
 from ollm_daemon.config.sources import read_own_file
 
-FORBIDDEN = frozenset({"apiKey", "apiKeyFile", "selectable"})
+FORBIDDEN = frozenset({"apiKey", "apiKeyFile", "clientCert", "clientKey", "selectable"})
 """Fields of a provider that a workspace can never set. Nor can it say who else gets to see a prompt."""
 
 

@@ -173,6 +173,13 @@ class ChatParams(WireModel):
         description="Chosen by the client; keeps one conversation on one of many servers behind a router. "
         "The connection, when left out.",
     )
+    min_interval_ms: int | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="Deltas leave at most once per so many milliseconds, joined, for clients that redraw for "
+        "each message. The first leaves at once; left out or 0, each leaves as soon as it is there.",
+    )
 
 
 class Usage(WireModel):

@@ -29,7 +29,7 @@ def hint_for(kind: ErrorKind, settings: ProviderSettings, backend: Backend, base
 def _about_the_key(settings: ProviderSettings, backend: Backend, base_url: BaseUrl) -> str:
     place = f"`providers.{settings.name}.apiKey` in the user configuration or {backend.key_variable}"
     credentials = settings.credentials
-    if credentials is None:
+    if credentials is None or not credentials.in_headers:
         return f"The server wants a key: set {place}."
     if credentials.origin == base_url.origin:
         return f"Correct the key in {place}."

@@ -140,8 +140,14 @@ class SseDecoder:
                     pending.clear()
                 self._data_size = 0
                 self._type = ""
+            elif line.startswith(b"data: "):
+                # As `_add_data`, whose call would be a tenth of what a token costs.
+                pending.append(line[6:])
+                self._data_size += len(line) - 5
+                if self._data_size > self._max_event:
+                    raise self._event_too_large()
             elif line.startswith(b"data:"):
-                self._add_data(line[6:] if line[5:6] == b" " else line[5:])
+                self._add_data(line[5:])
             elif not line.startswith(b":"):
                 self._take_field(line, events)
         return events
@@ -150,10 +156,13 @@ class SseDecoder:
         self._data.append(value)
         self._data_size += len(value) + 1
         if self._data_size > self._max_event:
-            raise BrokenAnswerError(
-                f"The server sent an event of more than {self._max_event >> 20} MiB, the most that is taken.",
-                kind=ErrorKind.LIMIT,
-            )
+            raise self._event_too_large()
+
+    def _event_too_large(self) -> BrokenAnswerError:
+        return BrokenAnswerError(
+            f"The server sent an event of more than {self._max_event >> 20} MiB, the most that is taken.",
+            kind=ErrorKind.LIMIT,
+        )
 
     def _take_field(self, line: bytes, events: list[SseEvent]) -> None:
         """Everything but comments and the usual `data:` line."""

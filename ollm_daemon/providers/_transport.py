@@ -14,8 +14,12 @@ Invariant: a connection is either lent to one request, waiting idle, or closed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import select
+import socket
 import ssl
 import weakref
+from asyncio.trsock import TransportSocket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
@@ -34,6 +38,9 @@ DRAIN_SECONDS = 1.0
 """How long the closing bytes of an answer that is complete for us may take to arrive."""
 MAX_IDLE = 16
 EYEBALLS_SECONDS = 0.2
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods of requests that may be processed twice."""
 
 _Key = tuple[str, str, int]
 
@@ -71,6 +78,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._socket: TransportSocket = transport.get_extra_info("socket")
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # A view, as TLS fills it in slices, and a slice of a bytearray would be a copy.
@@ -195,7 +203,17 @@ class _Connection(asyncio.BufferedProtocol):
         self.closed = True
         self.stop_idling()
         if self._transport:
+            with contextlib.suppress(OSError, TypeError):  # gone already; uvloop has no such method
+                # The server learns of it now; asyncio closes the socket in a later turn of the loop.
+                self._socket.shutdown(socket.SHUT_RDWR)
             self._transport.abort()
+
+    def is_readable(self) -> bool:
+        """Whether something has arrived that the loop has not told yet; on an idle connection that is its
+        end, or bytes nobody asked for.
+        """
+        descriptor = self._socket.fileno()
+        return descriptor < 0 or _is_readable(descriptor)
 
     def idle_for(self, seconds: float, on_timeout: Callable[[_Connection], None]) -> None:
         self._idle_timer = self._loop.call_later(seconds, on_timeout, self)
@@ -280,10 +298,10 @@ class StreamTransport(httpx.AsyncBaseTransport):
                 connection.write(data)
                 await connection.read_head(timeout.get("read"))
             except BaseException as error:
-                stale = not fresh and connection.closed and connection.received == 0
+                dropped = not fresh and connection.closed and connection.received == 0
                 self._release(key, connection, drain=False)
-                if stale and isinstance(error, httpx.RemoteProtocolError):
-                    # The server dropped the kept connection before it saw the request.
+                if dropped and request.method in _SAFE and isinstance(error, httpx.RemoteProtocolError):
+                    # Perhaps the server read it before it closed: what is not safe is not sent twice.
                     continue
                 raise
             return self._respond(key, connection, timeout.get("read"))
@@ -314,9 +332,10 @@ class StreamTransport(httpx.AsyncBaseTransport):
         while pool:
             connection = pool.pop()
             connection.stop_idling()
-            if not connection.closed:
+            if not connection.closed and not connection.is_readable():
                 connection.begin()
                 return connection
+            connection.abort()
         return None
 
     async def _connect(self, key: _Key, limit: float | None) -> _Connection:
@@ -329,7 +348,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
                     host,
                     port,
                     ssl=self._ssl_context() if scheme == "https" else None,
-                    happy_eyeballs_delay=_eyeballs_delay(host),
+                    **_eyeballs(loop, host),
                 )
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"no connection within {limit} s") from error
@@ -368,14 +387,23 @@ class StreamTransport(httpx.AsyncBaseTransport):
         connection.idle_for(IDLE_SECONDS, drop)
 
 
-def _eyeballs_delay(host: str) -> float | None:
-    """Seconds before a second address of a host is tried beside the first.
+def _is_readable(descriptor: int) -> bool:
+    if not hasattr(select, "poll"):
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _eyeballs(loop: asyncio.AbstractEventLoop, host: str) -> dict[str, Any]:
+    """How long to wait before a second address of a host is tried beside the first.
 
     Addresses of this machine refuse at once, so they are tried one after another; that also keeps
-    clear of asyncio's race, which drops a socket when it is cancelled (CPython 3.11).
+    clear of asyncio's race, which drops a socket when it is cancelled (CPython 3.11). uvloop has no race.
     """
     is_near = host == "localhost" or host.replace(".", "").isdigit() or ":" in host
-    return None if is_near else EYEBALLS_SECONDS
+    races = not is_near and isinstance(loop, asyncio.BaseEventLoop)
+    return {"happy_eyeballs_delay": EYEBALLS_SECONDS} if races else {}
 
 
 async def _encode_request(request: httpx.Request) -> bytes:

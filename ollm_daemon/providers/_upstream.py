@@ -109,6 +109,14 @@ class Upstream:
                 kind=ErrorKind.PROTOCOL,
                 hint=self.hint(ErrorKind.PROTOCOL),
             )
+        cause = _root_cause(error)
+        if isinstance(cause, ssl.SSLError):
+            # With TLS 1.3 a server looks at the client's certificate after the connection stands.
+            return UnreachableError(
+                f"{self.who} ended TLS: {str(cause.reason).replace('_', ' ').lower()}.",
+                kind=ErrorKind.TLS,
+                hint=f"If it wants a certificate, name one in `providers.{self.settings.name}.clientCert`.",
+            )
         return UnreachableError(
             f"{self.who} closed the connection before it answered.",
             kind=ErrorKind.UNREACHABLE,

@@ -13,7 +13,7 @@ from ollm_daemon.protocol import chat, state
 from ollm_daemon.protocol.base import WireModel
 from ollm_daemon.server import convert, model_handlers
 from ollm_daemon.server.context import Context, candidates
-from ollm_daemon.server.deltas import DeltaWriter
+from ollm_daemon.server.deltas import delta_sink
 from ollm_daemon.server.images import load_images
 
 
@@ -23,10 +23,8 @@ async def answer_chat(context: Context, params: chat.ChatParams) -> chat.ChatRes
     defaults = (await context.configuration.current()).settings.options
     params = await load_images(params)
     request = convert.to_chat_request(params, defaults, _session(context, params.conversation_id))
-    sink = None
-    if params.stream_token is not None:
-        sink = DeltaWriter(context.outbox, params.stream_token).send
-    result = await run_chat(found, request, sink, context.start_soon)
+    with delta_sink(context.outbox, params.stream_token, params.min_interval_ms or 0) as sink:
+        result = await run_chat(found, request, sink, context.start_soon)
     return convert.from_result(replace(result, warnings=(*notices, *result.warnings)))
 
 

@@ -69,12 +69,14 @@ async def serve_stdio(host: Host, frames_in: BinaryIO, frames_out: BinaryIO, gre
     connection = Connection(host, outbox, greeted=greeting.params)
     connection.receive(greeting.unread)
     writing = _Writing(outbox, connection.end)
+    transport: WriteTransport
     if is_pipe(frames_out):
-        transport, _ = await loop.connect_write_pipe(lambda: writing, frames_out)
+        pipe, _ = await loop.connect_write_pipe(lambda: writing, frames_out)
+        transport = cast("WriteTransport", pipe)
         transport.set_write_buffer_limits(HIGH_WATER)
-        outbox.attach(cast("WriteTransport", transport))
     else:
-        outbox.attach(ThreadWriter(frames_out, writing))
+        transport = ThreadWriter(frames_out, writing)
+    outbox.attach(transport)
     reading = None
     if is_pipe(frames_in):
         reading, _ = await loop.connect_read_pipe(lambda: _Reading(connection), frames_in)
@@ -85,6 +87,10 @@ async def serve_stdio(host: Host, frames_in: BinaryIO, frames_out: BinaryIO, gre
     finally:
         if reading:
             reading.close()
+        if not transport.is_closing():
+            # A signal came. What fits into the pipe leaves; uvloop's loop does not close around an open one.
+            outbox.flush()
+            transport.abort()
     return connection.exit_code
 
 

@@ -70,6 +70,7 @@ SPECS: Mapping[str, Spec] = {
     "floor-tcp": Spec("floor daemon, TCP", FLOOR, "tcp"),
     "stdio": Spec("**ollm-daemon, stdio**", OURS, "stdio"),
     "tcp": Spec("**ollm-daemon, TCP**", OURS, "tcp"),
+    "stdio-uvloop": Spec("**ollm-daemon, stdio** (uvloop)", (*OURS, "--uvloop"), "stdio"),
     "stdio-ndjson": Spec("**ollm-daemon, stdio** (NDJSON)", OURS, "stdio", kind="local"),
 }
 PEER_READERS = tuple(name for name, spec in SPECS.items() if spec.peer)

@@ -108,6 +108,10 @@ class Child:
         """The most memory it has held."""
         return _status_mb(self._process.pid, "VmHWM")
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self._process.pid, number)
+
     def whole_family(self) -> tuple[float, float]:
         """CPU seconds and memory of the process and its descendants."""
         family = self._family()

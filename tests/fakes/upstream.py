@@ -16,13 +16,13 @@ tests.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import socket
 import ssl
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from http import HTTPStatus
@@ -229,7 +229,8 @@ class Connection(asyncio.Protocol):
             )
             self.abort()
         elif end is End.HALF_CLOSE:
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the peer was faster
+                self._transport.write_eof()
         if end in (End.HALF_CLOSE, End.STALL):
             await anyio.sleep_forever()
 
@@ -297,7 +298,7 @@ class ScriptedUpstream:
             raise self._errors[0]
 
     @classmethod
-    @contextmanager
+    @contextlib.contextmanager
     def in_thread(
         cls, replies: Replies, *, greeting: Reply | None = None, tls: ssl.SSLContext | None = None
     ) -> Iterator[ThreadedUpstream]:

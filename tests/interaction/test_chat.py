@@ -79,6 +79,71 @@ async def test_deltas_are_numbered_and_come_before_the_response(tmp_path: Path) 
         assert peer.messages[-1]["id"] == identifier
 
 
+def three_steps(gates: list[anyio.Event]) -> Reply:
+    """An answer `abc`, each letter behind a gate."""
+    whole = b"".join(step for step in stream_of("a", "b", "c").steps if isinstance(step, bytes))
+    cuts = [0, whole.index(b'"b"'), whole.index(b'"c"'), len(whole)]
+    steps: list[Any] = []
+    for gate, start, end in zip(gates, cuts, cuts[1:], strict=False):
+        steps += [gate, whole[start:end]]
+    return Reply(*steps)
+
+
+async def test_an_interval_joins_what_comes_in_between(tmp_path: Path) -> None:
+    gates = [anyio.Event() for _ in range(3)]
+    async with ScriptedUpstream(three_steps(gates)) as upstream, in_memory(tmp_path) as peer:
+        await peer.initialize(options=flags(upstream.url))
+        identifier = peer.ask("ollm/chat", chat_params(streamToken=5, minIntervalMs=1000))
+        gates[0].set()
+        await peer.until(lambda: peer.text(5) == "a")
+        gates[1].set()
+        gates[2].set()
+        answer = await peer.answer(identifier)
+        assert [(delta["seq"], delta["delta"]["text"]) for delta in peer.deltas(5)] == [(0, "a"), (1, "bc")]
+        assert answer["result"]["message"]["content"] == "abc"
+        assert peer.messages[-1] == answer
+
+
+async def test_an_interval_is_over_in_time(tmp_path: Path) -> None:
+    gates = [anyio.Event() for _ in range(3)]
+    async with ScriptedUpstream(three_steps(gates)) as upstream, in_memory(tmp_path) as peer:
+        await peer.initialize(options=flags(upstream.url))
+        identifier = peer.ask("ollm/chat", chat_params(streamToken=5, minIntervalMs=20))
+        gates[0].set()
+        gates[1].set()
+        await peer.until(lambda: peer.text(5) == "ab")
+        gates[2].set()
+        await peer.answer(identifier)
+        assert peer.text(5) == "abc"
+
+
+async def test_cancelling_with_an_interval_leaves_nothing_behind(tmp_path: Path) -> None:
+    gates = [anyio.Event() for _ in range(3)]
+    async with ScriptedUpstream(three_steps(gates)) as upstream, in_memory(tmp_path) as peer:
+        await peer.initialize(options=flags(upstream.url))
+        identifier = peer.ask("ollm/chat", chat_params(streamToken=5, minIntervalMs=20))
+        gates[0].set()
+        await peer.until(lambda: peer.text(5) == "a")
+        gates[1].set()
+        await settled(lambda: [connection.sent for connection in upstream.connections])
+        peer.notify("$/cancelRequest", {"id": identifier})
+        answer = await peer.answer(identifier)
+        assert answer["error"]["code"] == -32800
+        await upstream.connections[0].peer_closed()
+        await anyio.sleep(0.04)
+        assert peer.messages[-1] == answer
+        assert peer.text(5) in ("a", "ab")
+
+
+@pytest.mark.parametrize("interval", [-1, 1001, 0.5, "soon"])
+async def test_an_interval_out_of_bounds_is_refused(tmp_path: Path, interval: object) -> None:
+    async with in_memory(tmp_path) as peer:
+        await peer.initialize()
+        error = await peer.error("ollm/chat", chat_params(streamToken=1, minIntervalMs=interval))
+        assert error["code"] == -32602
+        assert error["data"][0]["key"] == "minIntervalMs"
+
+
 async def test_no_token_means_no_deltas(tmp_path: Path) -> None:
     async with ScriptedUpstream(stream_of("a", "b")) as upstream, in_memory(tmp_path) as peer:
         await peer.initialize(options=flags(upstream.url))

@@ -337,6 +337,7 @@ async def test_ollamas_own_models() -> None:
 # The decoders alone
 
 CHUNKINGS = 20_000
+CUTS = 4_000
 
 
 class Recorded:
@@ -393,12 +394,30 @@ async def test_random_cuts() -> None:
     assert seen == bodies.keys()
 
 
-async def test_a_hundred_random_cuts_in_each() -> None:
-    chosen = random.Random(8)
-    for case in STREAMS:
-        body = split_answer(capture(*case))[2]
-        points = chosen.choices(range(len(body) + 1), k=100)
-        assert await decode(case, body, points) == await decode(case, body, []), case
+@pytest.mark.parametrize("case", STREAMS, ids="/".join)
+async def test_four_thousand_cuts(case: Case) -> None:
+    """Of each answer: in chunkings of two pieces, of hundreds, and of every number in between."""
+    await check_cuts(case, [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1418])
+
+
+@pytest.mark.real
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("case", STREAMS, ids="/".join)
+async def test_four_thousand_chunkings(case: Case) -> None:
+    """As many ways to take each answer apart; minutes in all, so not in the fast run."""
+    chosen = random.Random("/".join(case))
+    await check_cuts(case, [int(chosen.paretovariate(0.7)) for _ in range(CUTS)])
+
+
+async def check_cuts(case: Case, counts: list[int]) -> None:
+    """Each chunking, of so many cuts, gives the events of the whole."""
+    assert sum(counts) >= CUTS
+    chosen = random.Random("/".join(case))
+    body = split_answer(capture(*case))[2]
+    expected = await decode(case, body, [])
+    for count in counts:
+        points = chosen.choices(range(len(body) + 1), k=min(count, len(body)))
+        assert await decode(case, body, points) == expected, points
 
 
 async def test_the_end_mark_is_enough() -> None:

@@ -7,8 +7,9 @@ import base64
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,12 @@ from urllib.parse import quote
 import anyio
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from pydantic import SecretStr
 
 from ollm_daemon.domain import Credentials, Timeouts
@@ -27,6 +34,7 @@ from ollm_daemon.errors import (
     TimeoutPassedError,
     UnreachableError,
 )
+from ollm_daemon.providers import _transport
 from ollm_daemon.providers._http import MAX_BODY, UpstreamClient
 from ollm_daemon.providers.backends import BACKENDS
 from ollm_daemon.providers.catalog import KINDS
@@ -94,6 +102,12 @@ def key_for(url: str, key: str = "sk-local-test") -> Credentials:
     return Credentials(parse_base_url(url).origin, SecretStr(key))
 
 
+@pytest.fixture
+def no_draining(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that waits for closing bytes is not seen closed within a test's patience."""
+    monkeypatch.setattr(_transport, "DRAIN_SECONDS", 6 * PATIENCE)
+
+
 # Time
 
 QUICK, SLOW = 0.05, 0.3
@@ -142,7 +156,7 @@ async def test_a_phase_over_its_limit(name: str) -> None:
         assert isinstance(answer.error, TimeoutPassedError)
         assert answer.error.kind is kind
         assert "timeouts" in answer.error.hint
-        assert QUICK <= took < 4
+        assert 0.9 * QUICK < took < 4
         assert bool(answer.text) is (TEXT in steps)
         await upstream.connections[0].peer_closed()
         assert provider.open_connections == 0
@@ -151,9 +165,9 @@ async def test_a_phase_over_its_limit(name: str) -> None:
 
 async def test_bytes_of_any_kind_keep_an_answer_alive() -> None:
     """Slow but steady: longer than the idle limit in all, never in one piece."""
-    steps: list[Step] = [SSE_HEAD, TEXT, *drip(PING)[:80], TEXT, STOP, chunk(b"")]
+    steps: list[Step] = [SSE_HEAD, TEXT, *drip(PING)[:240], TEXT, STOP, chunk(b"")]
     async with ScriptedUpstream(Reply(*steps)) as upstream:
-        provider = OpenAICompatibleProvider(settings_for(upstream.url, timeouts=within(idle=0.4)))
+        provider = OpenAICompatibleProvider(settings_for(upstream.url, timeouts=within(idle=1.0)))
         assert (await ask(provider)).text == "aa"
         await provider.aclose()
 
@@ -446,28 +460,49 @@ async def test_a_stream_over_the_limit() -> None:
     ],
     ids=["line", "event", "error event", "comment", "record"],
 )
-async def test_a_line_without_end(kind: str, steps: list[Step]) -> None:
+async def test_a_line_without_end(kind: str, steps: list[Step], no_draining: None) -> None:
     async with ScriptedUpstream(Reply(*steps, End.STALL)) as upstream:
         provider = KINDS[kind](settings_for(upstream.url, kind))
         error = (await ask(provider)).error
-        refused_at = asyncio.get_running_loop().time()
         assert isinstance(error, BrokenAnswerError)
         assert error.kind is K.LIMIT
-        assert await upstream.connections[0].peer_closed() - refused_at < 0.5
+        await upstream.connections[0].peer_closed()
+        await provider.aclose()
+
+
+@pytest.mark.parametrize("kind", ["local", "openai-compatible", "vllm"])
+async def test_a_line_of_64_mib_ends_one_request(kind: str) -> None:
+    """Read no further than the limit, and the provider answers the next request."""
+    part = chunk(b"x" * (1 << 20))
+    is_native = kind == "local"
+    start = [NDJSON_HEAD, chunk(b'{"message":{"content":"')] if is_native else [SSE_HEAD, chunk(b"data: ")]
+    text = chunk(b'{"message":{"content":"a"},"done":true}\n') if is_native else TEXT + STOP
+    replies = [
+        Reply(*start, *[part] * 64, chunk(b"\n\n"), chunk(b"")),
+        Reply(start[0] + text + chunk(b"")),
+    ]
+    async with ScriptedUpstream(replies) as upstream:
+        provider = KINDS[kind](settings_for(upstream.url, kind))
+        error = (await ask(provider)).error
+        assert isinstance(error, BrokenAnswerError)
+        assert error.kind is K.LIMIT
+        await upstream.connections[0].peer_closed()
+        assert upstream.connections[0].sent < 32 << 20
+        assert provider.open_connections == 0
+        assert (await ask(provider)).text == "a"
         await provider.aclose()
 
 
 @pytest.mark.parametrize("kind", ["local", "openai-compatible"])
-async def test_an_error_in_a_stream_closes_it(kind: str) -> None:
+async def test_an_error_in_a_stream_closes_it(kind: str, no_draining: None) -> None:
     """The server may go on generating for nobody, so nothing of it is waited for."""
     reply = ndjson_reply([{"error": "boom"}]) if kind == "local" else sse_reply([{"error": "boom"}])
     *steps, _last_chunk = reply.steps
     async with ScriptedUpstream(Reply(*steps, End.STALL)) as upstream:
         provider = KINDS[kind](settings_for(upstream.url, kind))
         error = (await ask(provider)).error
-        refused_at = asyncio.get_running_loop().time()
         assert isinstance(error, RefusedError)
-        assert await upstream.connections[0].peer_closed() - refused_at < 0.5
+        await upstream.connections[0].peer_closed()
         await provider.aclose()
 
 
@@ -743,6 +778,107 @@ async def test_tls_with_an_authority_of_ones_own(server_tls: ssl.SSLContext, ca_
         async with client_for(upstream.url, ca_file=ca_file, credentials=secret) as client:
             assert await client.get_json("/x") == {"ok": True}
         assert upstream.requests[0].header("Authorization") == "Bearer sk-local-test"
+
+
+@pytest.fixture(scope="module")
+def wants_certificate(authority: trustme.CA) -> ssl.SSLContext:
+    """A server that talks to clients of the authority alone."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+@pytest.fixture(scope="module")
+def certificate(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A client's certificate and its key, apart and in one file."""
+    issued = authority.issue_cert("somebody@example.org")
+    folder = tmp_path_factory.mktemp("client")
+    [cert] = issued.cert_chain_pems
+    cert.write_to_path(str(folder / "cert.pem"))
+    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    issued.private_key_and_cert_chain_pem.write_to_path(str(folder / "both.pem"))
+    return {name: str(folder / f"{name}.pem") for name in ("cert", "key", "both")}
+
+
+@pytest.mark.parametrize("files", [("cert", "key"), ("both",)], ids=["apart", "in one file"])
+async def test_tls_with_a_client_certificate(
+    wants_certificate: ssl.SSLContext, ca_file: str, certificate: dict[str, str], files: tuple[str, ...]
+) -> None:
+    paths = dict(zip(("client_cert", "client_key"), (certificate[name] for name in files), strict=False))
+    async with ScriptedUpstream(OK, tls=wants_certificate) as upstream:
+        mine = Credentials(parse_base_url(upstream.url).origin, **paths)  # type: ignore[arg-type]
+        async with client_for(upstream.url, ca_file=ca_file, credentials=mine) as client:
+            assert await client.get_json("/x") == {"ok": True}
+
+
+@pytest.mark.parametrize("way", ["none", "of another origin"])
+async def test_tls_without_the_client_certificate_it_wants(
+    wants_certificate: ssl.SSLContext, ca_file: str, certificate: dict[str, str], way: str
+) -> None:
+    credentials = None
+    if way == "of another origin":
+        credentials = Credentials("https://elsewhere.example:443", client_cert=certificate["both"])
+    with blocking_tls_server(wants_certificate) as url:
+        async with client_for(url, ca_file=ca_file, credentials=credentials) as client:
+            error = await failure_of(client)
+            assert error.kind is K.TLS
+            assert "certificate required" in str(error)
+            assert "`providers.here.clientCert`" in error.hint
+            assert client.open_connections == 0
+
+
+@contextmanager
+def blocking_tls_server(context: ssl.SSLContext) -> Iterator[str]:
+    """One handshake by OpenSSL itself, which says why it fails; asyncio's servers just close."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with peer, peer.dup() as raw:
+                with suppress(ssl.SSLError):
+                    context.wrap_socket(peer, server_side=True).close()
+                # Closed with bytes unread, the socket would take its last words along.
+                while raw.recv(1 << 16):
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize("way", ["missing", "no key", "not a certificate", "another key", "a passphrase"])
+async def test_a_client_certificate_that_cannot_be_used(
+    authority: trustme.CA, certificate: dict[str, str], tmp_path: Path, way: str
+) -> None:
+    cert, key = certificate["cert"], certificate["key"]
+    match way:
+        case "missing":
+            cert = str(tmp_path / "none.pem")
+        case "no key":
+            key = ""
+        case "not a certificate":
+            cert = str(tmp_path / "text.pem")
+            Path(cert).write_text("sk-CANARY")
+        case "another key":
+            key = str(tmp_path / "other.pem")
+            authority.issue_cert("other@example.org").private_key_pem.write_to_path(key)
+        case "a passphrase":
+            loaded = load_pem_private_key(Path(key).read_bytes(), None)
+            key = str(tmp_path / "locked.pem")
+            locked = loaded.private_bytes(
+                Encoding.PEM, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(b"x")
+            )
+            Path(key).write_bytes(locked)
+    mine = Credentials("https://127.0.0.1:9", client_cert=cert, client_key=key or None)
+    async with client_for("https://127.0.0.1:9", credentials=mine) as client:
+        error = await failure_of(client)
+    assert isinstance(error, UnreachableError)
+    assert error.kind is K.TLS
+    assert str(error) == "The client certificate of here cannot be used."
+    assert "`providers.here.clientCert`" in error.hint
 
 
 async def test_tls_that_is_not_verified(server_tls: ssl.SSLContext) -> None:

@@ -58,7 +58,7 @@ RULES = [
         {"providers/_transport.py", "discovery.py", "client/_client.py"},
     ),
     ("tasks outside a task group", r"asyncio\.(create_task|ensure_future)|loop\.create_task", set()),
-    ("printing", r"\bprint\(", set()),
+    ("printing", r"(?<![.\w])print\(", set()),
 ]
 
 

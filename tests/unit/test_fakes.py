@@ -24,6 +24,7 @@ from tests.fakes.upstream import (
     ndjson_reply,
     sse_reply,
 )
+from tests.growth import assert_linear
 
 
 def connect(upstream: ThreadedUpstream) -> http.client.HTTPConnection:
@@ -125,3 +126,9 @@ def test_every_capture_is_whole() -> None:
             is_head = capture_request(server, case).startswith(b"HEAD ")
             if "content-length" in headers and not is_head:
                 assert len(body) == int(headers["content-length"]), case
+
+
+def test_growth_tells_what_is_quadratic() -> None:
+    assert_linear(lambda size: sum(range(size)), 400_000)
+    with pytest.raises(AssertionError, match="times the size"):
+        assert_linear(lambda size: [sum(range(size)) for _ in range(size)], 4_000)

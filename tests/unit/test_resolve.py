@@ -488,6 +488,7 @@ HEADED = {"kind": "vllm", "baseUrl": "https://a.example", "headers": {"X-Key": "
 ELSEWHERE = "https://b.example"
 
 # layers → what is sent to the address in use
+CERTIFIED = {"clientCert": "/c.pem", "clientKey": "/k.pem"}
 KEYS: dict[str, tuple[list[tuple[str, Data]], list[str]]] = {
     "none": ([(USER, {"kind": "vllm", "baseUrl": "https://a.example"})], []),
     "of the user": ([(USER, KEYED)], ["mine"]),
@@ -546,6 +547,23 @@ KEYS: dict[str, tuple[list[tuple[str, Data]], list[str]]] = {
     "a key over a file": ([(USER, {**KEYED, "apiKeyFile": "/k"}), (ENVIRONMENT, {"apiKey": "env"})], ["env"]),
     "a key beside a file": ([(USER, {**KEYED, "apiKeyFile": "/k"})], ["mine"]),
     "a file that is not there": ([(USER, KEYED), (EDITOR, {"apiKeyFile": "/none"})], []),
+    "a certificate": ([(USER, {**NEARBY, **CERTIFIED})], ["/c.pem /k.pem"]),
+    "a certificate beside a key": ([(USER, {**KEYED, **CERTIFIED})], ["mine", "/c.pem /k.pem"]),
+    "a certificate, host of a flag": ([(USER, {**NEARBY, **CERTIFIED}), (FLAGS, {"baseUrl": ELSEWHERE})], []),
+    "a certificate, host of a workspace": (
+        [(USER, {**NEARBY, **CERTIFIED}), (FILE, {"baseUrl": ELSEWHERE})],
+        [],
+    ),
+    "a certificate, another host beside the key": (
+        [(USER, {**NEARBY, **CERTIFIED}), (EDITOR, {"baseUrl": ELSEWHERE, "apiKey": "new"})],
+        ["new"],
+    ),
+    "a certificate, proxy of a workspace": (
+        [(USER, {"kind": "vllm", "baseUrl": ELSEWHERE, **CERTIFIED}), (FILE, {"proxy": "http://evil:1"})],
+        [],
+    ),
+    "a certificate of a workspace": ([(USER, NEARBY), (FILE, CERTIFIED)], []),
+    "the key of a certificate alone": ([(USER, {**NEARBY, "clientKey": "/k.pem"})], []),
 }
 
 
@@ -567,7 +585,11 @@ def sent(provider: ProviderSettings) -> list[str]:
     if credentials is None or credentials.origin != provider.base_url.origin:
         return []
     key = [credentials.api_key] if credentials.api_key else []
-    return [secret.get_secret_value() for secret in (*key, *(value for _, value in credentials.headers))]
+    certificate = [credentials.client_cert, credentials.client_key] if credentials.client_cert else []
+    return [
+        *(secret.get_secret_value() for secret in (*key, *(value for _, value in credentials.headers))),
+        *([" ".join(filter(None, certificate))] if certificate else []),
+    ]
 
 
 def test_a_header_of_an_approved_workspace_goes_to_its_address_and_replaces_nobodys_key() -> None:

@@ -59,6 +59,12 @@ export interface ChatParams {
    * connection, when left out.
    */
   conversationId?: string;
+  /**
+   * Deltas leave at most once per so many milliseconds, joined, for clients that redraw for
+   * each message. The first leaves at once; left out or 0, each leaves as soon as it is there.
+   * ≥ 0, ≤ 1000.
+   */
+  minIntervalMs?: number;
 }
 
 /** The whole answer; a client that ignored every delta still has everything. */

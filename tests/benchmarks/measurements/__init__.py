@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from tests.benchmarks.candidates import Stage
 from tests.benchmarks.measurements.cancel import cancel, stalled
 from tests.benchmarks.measurements.connections import connections
+from tests.benchmarks.measurements.memory import memory
 from tests.benchmarks.measurements.reading import burst, first_token, paced
 from tests.benchmarks.measurements.startup import startup
 from tests.benchmarks.measurements.streams import streams
@@ -21,4 +22,5 @@ MEASUREMENTS: Mapping[str, Callable[[Stage], Outcome]] = {
     "startup": startup,
     "connections": connections,
     "streams": streams,
+    "memory": memory,
 }

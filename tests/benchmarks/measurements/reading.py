@@ -64,7 +64,7 @@ def paced(stage: Stage) -> Outcome:
         candidate.stream(scenario)
         return {"cpu us": (candidate.child.cpu_seconds - cpu) / scenario.tokens * 1e6}
 
-    names = ("socket", "asyncio", DIRECT, *PEER_READERS, "floor-stdio", *OURS)
+    names = ("socket", "asyncio", DIRECT, *PEER_READERS, "floor-stdio", *OURS, "stdio-uvloop")
     with stage.readers_and_daemons(*names) as candidates:
         samples = take_rounds(candidates, measure, stage.rounds(7, 4))
     table = Table(

@@ -215,6 +215,21 @@ export const examples = {
       "model": "llava:7b"
     }
   } satisfies Request<"ollm/chat">,
+  "chat.request.interval": {
+    "jsonrpc": "2.0",
+    "id": 9,
+    "method": "ollm/chat",
+    "params": {
+      "messages": [
+        {
+          "role": "user",
+          "content": "Write a poem about the moon."
+        }
+      ],
+      "streamToken": "moon",
+      "minIntervalMs": 16
+    }
+  } satisfies Request<"ollm/chat">,
   "chat.request": {
     "jsonrpc": "2.0",
     "id": 1,
