@@ -144,6 +144,7 @@ BACKENDS: Mapping[str, Backend] = {
         title="FastChat",
         default_url="http://localhost:8000",
         start="Start its controller, a model worker and `fastchat.serve.openai_api_server`.",
+        get_model="FastChat serves what its running workers loaded; see `ollm models`.",
         sends_usage=False,
         unsupported=frozenset({"min_p", "seed", "repeat_penalty"}),
         formats={},  # response_format is dropped in silence (0.2.36)
