@@ -249,7 +249,11 @@ async def test_tools(model: Talk, choice: str, stream: bool) -> None:
     ).good
     [(name, arguments)] = called.calls
     assert name == ("get_time" if choice == "get_time" else "get_weather")
-    assert json.loads(arguments) == {"city": "Paris"}
+    if choice == "get_time":
+        # The arguments of a named function are JSON, but not held to its schema (0.32).
+        assert isinstance(json.loads(arguments), dict)
+    else:
+        assert json.loads(arguments) == {"city": "Paris"}
     assert called.reason == "toolCalls"
 
 
