@@ -1,5 +1,6 @@
 """`python -m tests`: everything that must hold, in one run. `python -m tests fast` leaves out what needs a
-real model server. Further arguments go to pytest."""
+real model server; `python -m tests heavy` runs what needs a large one, and nothing else. Further arguments
+go to pytest."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FAST = ("-m", "not real")
+EVERYTHING = ("-n", "2", "--dist", "loadgroup", "-m", "not heavy")
+FAST = (*EVERYTHING[:-1], "not heavy and not real")
+HEAVY = ("-m", "heavy", "--capture=no")  # installing takes minutes, and says so
 CHECKS = {
     "format": ("ruff", "format", "--check", "--quiet", "."),
     "style": ("ruff", "check", "--quiet", "."),
@@ -22,12 +25,13 @@ CHECKS = {
 
 def main(arguments: list[str]) -> int:
     """Run the checks, then the tests; gives the exit code of the first that failed."""
-    selection = FAST if arguments[:1] == ["fast"] else ()
-    rest = arguments[1:] if selection else arguments
+    if arguments[:1] == ["heavy"]:
+        return _run("heavy tests", sys.executable, "-m", "pytest", *HEAVY, *arguments[1:])
+    selection, rest = (FAST, arguments[1:]) if arguments[:1] == ["fast"] else (EVERYTHING, arguments)
     for name, command in CHECKS.items():
         if code := _run(name, *_python(command)):
             return code
-    return _run("tests", sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", *selection, *rest)
+    return _run("tests", sys.executable, "-m", "pytest", *selection, *rest)
 
 
 def _python(command: tuple[str, ...]) -> tuple[str, ...]:

@@ -59,7 +59,14 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], ErrorKind], ...] = (
         ),
         ErrorKind.NOT_FOUND,
     ),
-    (re.compile(r'^option ".{1,80}" must be of type|^invalid format: '), ErrorKind.INVALID),
+    (
+        # vLLM says the last two inside the stream, under status 200 (0.32).
+        re.compile(
+            r'^option ".{1,80}" must be of type|^invalid format: '
+            r"|^Grammar error: |^Invalid grammar specification"
+        ),
+        ErrorKind.INVALID,
+    ),
     (re.compile(r"invalid_api_key|invalid api key", re.IGNORECASE), ErrorKind.AUTH),
     (re.compile(r"unexpected endpoint or method", re.IGNORECASE), ErrorKind.PROTOCOL),
     (re.compile(r"server busy|server is busy|high traffic", re.IGNORECASE), ErrorKind.OVERLOADED),

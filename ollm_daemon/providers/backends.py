@@ -299,7 +299,7 @@ _FASTCHAT = Backend(
         Sign(51, "/v1/models", status=401, keys=("detail", "error", "code"), equals="invalid_api_key"),
         Sign(80, "/openapi.json", keys=("paths",), holds="/api/v1/token_check"),
     ),
-    get_model="Start a model worker for it.",
+    get_model="FastChat serves what its running workers loaded; see `ollm models`.",
     instead=one_model("a FastChat worker", "Start a model worker with `--model-path`."),
     sends_usage=False,
     unsupported=frozenset({"min_p", "seed", "repeat_penalty"}),

@@ -34,6 +34,7 @@ class Peer:
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self.messages: list[Message] = []
         self.closed = False
+        self.patience = PATIENCE
         self._write = write
         self._decoder = FrameDecoder()
         self._change = anyio.Event()
@@ -68,7 +69,7 @@ class Peer:
 
     async def until(self, predicate: Callable[[], Any]) -> Any:
         """Wait until `predicate` gives something."""
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(self.patience):
             while not (found := predicate()):
                 await self._change.wait()
         return found

@@ -79,10 +79,11 @@ async def ask(
     request: ChatRequest = QUESTION,
     *,
     at_first_text: Callable[[], object] = lambda: None,
+    patience: float = PATIENCE,
 ) -> Answer:
     """Run one chat to its end, be that an error."""
     answer = Answer()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(patience):
         try:
             async with provider.chat_stream(request) as batches:
                 async for events in batches:

@@ -13,8 +13,8 @@ import pytest
 
 from docs import generate
 from ollm_daemon import cli as daemon_cli
-from ollm_daemon.client.arguments import check_words, make_parser
 from ollm_daemon.client import cli
+from ollm_daemon.client.arguments import check_words, make_parser
 from ollm_daemon.config._yaml import parse_yaml
 from ollm_daemon.config.layers import make_layer
 from ollm_daemon.config.resolve import Outside, resolve

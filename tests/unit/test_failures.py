@@ -556,6 +556,30 @@ IN_STREAM: dict[str, tuple[Any, ErrorKind, str]] = {
         K.BACKEND,
         "flat inside",
     ),
+    "vllm 0.32: a schema it cannot read": (
+        {
+            "error": {
+                "message": "Grammar error: Invalid type: nonsense",
+                "type": "BadRequestError",
+                "param": None,
+                "code": 400,
+            }
+        },
+        K.INVALID,
+        "Invalid type: nonsense",
+    ),
+    "vllm 0.32: a grammar it cannot read": (
+        {
+            "error": {
+                "message": "Invalid grammar specification: Failed to convert the grammar from GBNF to Lark",
+                "type": "BadRequestError",
+                "param": None,
+                "code": 400,
+            }
+        },
+        K.INVALID,
+        "Failed to convert",
+    ),
     "tabbyapi": (
         {"error": {"message": "Chat completion aborted. Please check the server console.", "trace": None}},
         K.BACKEND,
