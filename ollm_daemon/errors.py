@@ -101,6 +101,7 @@ class ProviderError(OllmError):
         status: HTTP status of the answer, when there was one.
         retry_after: Seconds the upstream asked us to wait, when it did.
         loading: The upstream says that its model is still being loaded.
+        unanswered: The connection closed without a single byte of an answer.
         provider: Name of the provider, filled in by the generation.
         model: Model that was asked for, filled in by the generation.
         partial_text: Text that had arrived before the failure.
@@ -115,11 +116,13 @@ class ProviderError(OllmError):
         status: int | None = None,
         retry_after: float | None = None,
         loading: bool = False,
+        unanswered: bool = False,
     ) -> None:
         super().__init__(message, kind=kind, hint=hint)
         self.status = status
         self.retry_after = retry_after
         self.loading = loading
+        self.unanswered = unanswered
         self.provider: str | None = None
         self.model: str | None = None
         self.partial_text = ""

@@ -193,7 +193,8 @@ class _Run:
                     raise
                 if not error.loading:
                     attempt += 1
-                await self._tell_retry(error, wait)
+                if wait:
+                    await self._tell_retry(error, wait)
             await anyio.sleep(wait)
 
     async def _attempt(self) -> None:
@@ -254,6 +255,9 @@ class _Run:
         left = self.started_at + self.adapter.limits_seconds - time.monotonic()
         if error.loading:
             return LOADING_POLL_SECONDS if left > LOADING_POLL_SECONDS else None
+        if error.unanswered and attempt == 0:
+            # A kept connection that the server dropped at this moment; asking twice harms nobody.
+            return 0.0
         if not error.retryable or attempt >= MAX_RETRIES:
             return None
         wait = error.retry_after

@@ -7,10 +7,11 @@ untrusted layer may say (see `trust`), and the one origin each key is bound to.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from pydantic import SecretStr
+from pydantic.alias_generators import to_camel
 
 from ollm_daemon.config.layers import ORDER, Layer, shown
 from ollm_daemon.config.settings import ConfigProblem, RoutingRequest, Setting, Settings
@@ -19,24 +20,11 @@ from ollm_daemon.domain import Credentials, GenerationOptions, Origin, ProviderS
 from ollm_daemon.urls import BaseUrl, parse_base_url
 
 _OPTION_NAMES = {
-    "temperature": "temperature",
-    "topP": "top_p",
-    "topK": "top_k",
-    "minP": "min_p",
-    "maxTokens": "max_tokens",
-    "seed": "seed",
-    "repeatPenalty": "repeat_penalty",
-    "presencePenalty": "presence_penalty",
-    "frequencyPenalty": "frequency_penalty",
-    "topLogprobs": "top_logprobs",
+    to_camel(field.name): field.name
+    for field in fields(GenerationOptions)
+    if field.name not in ("stop", "extra_body")
 }
-_TIMEOUT_NAMES = {
-    "connect": "connect",
-    "firstToken": "first_token",
-    "idle": "idle",
-    "stall": "stall",
-    "total": "total",
-}
+_TIMEOUT_NAMES = {to_camel(field.name): field.name for field in fields(Timeouts)}
 _BACKEND_SPELLINGS = {"kobold": "koboldcpp"}
 REMOTE_FIRST_TOKEN_SECONDS = 120.0
 """Default limit to the first text from another machine; a model that loads on this one takes longer."""

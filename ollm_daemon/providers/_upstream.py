@@ -121,6 +121,7 @@ class Upstream:
             f"{self.who} closed the connection before it answered.",
             kind=ErrorKind.UNREACHABLE,
             hint="The server may have crashed; see its log.",
+            unanswered=True,
         )
 
     def presentable(self, error: ProviderError) -> ProviderError:

@@ -334,3 +334,17 @@ async def test_a_client_that_stops_reading_holds_up_nobody(tmp_path: Path) -> No
         assert (await peer.answer(first))["error"]["code"] == -32800
         result = (await peer.answer(second))["result"]
         assert result["message"]["content"] == peer.text(2) == "".join(texts)
+
+
+async def test_a_connection_closed_without_a_word_is_tried_once_more(tmp_path: Path) -> None:
+    async with (
+        ScriptedUpstream([Reply(End.CLOSE), stream_of("again")]) as upstream,
+        in_memory(tmp_path) as peer,
+    ):
+        await peer.initialize(options=flags(upstream.url))
+        assert (await peer.chat())["message"]["content"] == "again"
+    async with ScriptedUpstream(Reply(End.CLOSE)) as upstream, in_memory(tmp_path) as peer:
+        await peer.initialize(options=flags(upstream.url))
+        error = await peer.error("ollm/chat", chat_params())
+        assert error["data"]["kind"] == "unreachable"
+        assert len(upstream.requests) == 2

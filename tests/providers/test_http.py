@@ -251,7 +251,7 @@ HINTS: dict[str, tuple[str, Reply, ErrorKind, str]] = {
         "llamacpp",
         json_reply(400, {"error": {"message": "x", "type": "exceed_context_size_error"}}),
         K.CONTEXT_LENGTH,
-        "larger context window",
+        "with a larger `-c`",
     ),
     "page, not found": ("generic", page_reply(404), K.PROTOCOL, "Check `providers.here.baseUrl`"),
     "page, bad gateway": ("generic", page_reply(502), K.BACKEND, ""),
