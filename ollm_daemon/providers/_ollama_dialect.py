@@ -15,6 +15,7 @@ from ollm_daemon.domain import (
     ResponseFormat,
     Timings,
     TokenLogprob,
+    Tool,
     ToolCallDelta,
     Usage,
 )
@@ -72,14 +73,25 @@ def encode_chat(request: ChatRequest, window: int | None = None) -> dict[str, An
     }
     if request.options.top_logprobs is not None:
         body.update(logprobs=True, top_logprobs=request.options.top_logprobs)
-    if request.tools:
-        body["tools"] = [encode_tool(tool) for tool in request.tools]
+    tools = offered_tools(request)
+    if tools:
+        body["tools"] = [encode_tool(tool) for tool in tools]
     body.update(_encode_format(request.response_format))
     extra = dict(request.options.extra_body)
     if isinstance(extra.get("options"), dict):
         body["options"].update(extra.pop("options"))
     body.update(extra)
     return body
+
+
+def offered_tools(request: ChatRequest) -> tuple[Tool, ...]:
+    """The tools that the model is shown: Ollama has no choice of tools (v0.33), so it is made here.
+
+    `none` shows none, and the name of one shows that one; nothing makes the model call any.
+    """
+    if request.tool_choice == "none":
+        return ()
+    return tuple(tool for tool in request.tools if tool.name == request.tool_choice) or request.tools
 
 
 def encode_options(options: GenerationOptions) -> dict[str, Any]:

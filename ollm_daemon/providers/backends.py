@@ -54,6 +54,7 @@ _OLLAMA = Backend(
     lists_windows=True,  # of what is in memory (/api/ps, v0.9.7)
     formats=OPENAI_FORMATS,
     checked=frozenset({"json", "jsonSchema"}),  # a schema it cannot read is ignored under 200 (v0.33)
+    names_tools=False,  # there is no tool_choice (v0.33)
     infill="suffix",
 )
 

@@ -82,6 +82,8 @@ class LocalProvider(HttpProvider):
     async def prepare_chat(self, request: ChatRequest) -> tuple[ChatRequest, tuple[str, ...]]:
         """As `ProviderAdapter.prepare_chat`; Ollama itself refuses what does not fit."""
         request, said = await super().prepare_chat(request)
+        if request.tools and request.tool_choice not in (None, "auto", "none"):
+            said = (*said, "Ollama cannot be told to call a tool; the model decides.")
         return request, (*said, *await self._reload_notice(request))
 
     def _is_window_ours(self) -> bool:

@@ -121,7 +121,7 @@ class OpenAICompatibleProvider(HttpProvider):
         backend = self.backend
         body = await self.encode(request)
         headers = {}
-        if backend.session_header and request.session:
+        if backend.session_header and request.session and not self._sends(backend.session_header):
             headers[backend.session_header] = request.session
         if backend.abort:
             body[backend.abort[1]] = f"ollm-{secrets.token_hex(8)}"
@@ -265,6 +265,12 @@ class OpenAICompatibleProvider(HttpProvider):
         again = {key: value for key, value in body.items() if key != "stream_options"}
         with contextlib.suppress(BrokenAnswerError):
             await self.http.call("POST", path, {**again, "stream": False, "max_tokens": 1})
+
+    def _sends(self, header: str) -> bool:
+        """Whether the user configured a header of this name."""
+        credentials = self.settings.credentials
+        secret = credentials.headers if credentials else ()
+        return header.lower() in {name.lower() for name, _ in (*self.settings.headers, *secret)}
 
     async def _find_out(self) -> None:
         """Ask who is there, unless that is known; until somebody answers the server counts as unknown."""

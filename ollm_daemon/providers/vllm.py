@@ -7,13 +7,13 @@ that version obeys, or is refused here with a sentence.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ollm_daemon.domain import ChatRequest, GenerationOptions, ProviderSettings, ResponseFormat
+from ollm_daemon.domain import ChatRequest, ProviderSettings, ResponseFormat
 from ollm_daemon.errors import BrokenAnswerError, ProviderError, RefusedError, UnsupportedError
+from ollm_daemon.providers._guided import GUIDED
 from ollm_daemon.providers._openai_dialect import encode_chat
 from ollm_daemon.providers.backends import BACKENDS, VLLM_FRONTS
 from ollm_daemon.providers.base import Capabilities
@@ -30,14 +30,8 @@ JSON_SCHEMA_SINCE: Version = (0, 6, 3)
 BEST_OF_REMOVED: Version = (0, 12)
 """`best_of` is ignored in silence."""
 
-_GUIDED = {
-    "guided_json": "jsonSchema",
-    "guided_regex": "regex",
-    "guided_choice": "choice",
-    "guided_grammar": "grammar",
-}
 _STRUCTURED_KEY = {"jsonSchema": "json", "regex": "regex", "choice": "choice", "grammar": "grammar"}
-_GUIDED_KEY = {wanted: key for key, wanted in _GUIDED.items()}
+_GUIDED_KEY: dict[str, str] = {wanted: key for key, wanted in GUIDED.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +90,7 @@ class VllmProvider(OpenAICompatibleProvider):
         Raises:
             UnsupportedError: This version cannot do it, or cannot do it while streaming.
         """
-        wanted, options = _take_guided(request)
+        wanted, options = request.response_format, request.options
         if options.extra_body.get("use_beam_search") and request.stream:
             raise UnsupportedError(
                 "vLLM cannot stream a beam search.",
@@ -104,10 +98,10 @@ class VllmProvider(OpenAICompatibleProvider):
             )
         constrained = wanted.type not in ("text", "json")
         if not constrained and not options.extra_body.keys() & {"best_of", "structured_outputs"}:
-            return encode_chat(replace(request, options=options, response_format=wanted), self.backend)
+            return encode_chat(request, self.backend)
         version = await self._ask_version()
         plain = ResponseFormat("text") if constrained else wanted
-        body = encode_chat(replace(request, options=options, response_format=plain), self.backend)
+        body = encode_chat(replace(request, response_format=plain), self.backend)
         _check_best_of(body, version)
         _check_structured_outputs(body, version)
         if constrained:
@@ -145,33 +139,6 @@ def encode_constraint(wanted: ResponseFormat, version: Version | None) -> dict[s
     return {_GUIDED_KEY[wanted.type]: wanted.value}
 
 
-def _take_guided(request: ChatRequest) -> tuple[ResponseFormat, GenerationOptions]:
-    """Lift `guided_*` out of `extra_body`, where they are written, into the constraint they mean.
-
-    Raises:
-        UnsupportedError: More than one constraint.
-    """
-    extra = dict(request.options.extra_body)
-    given = {key: extra.pop(key, None) for key in _GUIDED}
-    found = [
-        ResponseFormat(kind, _schema(given[key]) if kind == "jsonSchema" else given[key])  # type: ignore[arg-type]
-        for key, kind in _GUIDED.items()
-        if given[key] is not None
-    ]
-    if request.response_format.type != "text":
-        found.append(request.response_format)
-    # These two are vLLM's own language; nothing is translated.
-    own = [key for key in ("structured_outputs", "response_format") if extra.get(key) is not None]
-    if len(found) + len(own) > 1:
-        raise UnsupportedError(
-            "Only one constraint can hold for one answer.",
-            hint=f"Keep one of responseFormat, {', '.join(_GUIDED)}, structured_outputs, response_format.",
-        )
-    extra.pop("guided_decoding_backend", None)
-    wanted = found[0] if found else ResponseFormat("text")
-    return wanted, replace(request.options, extra_body=extra)
-
-
 def _check_best_of(body: dict[str, Any], version: Version | None) -> None:
     best_of = body.get("best_of")
     if best_of is None:
@@ -192,15 +159,3 @@ def _check_structured_outputs(body: dict[str, Any], version: Version | None) -> 
         "This vLLM does not know structured_outputs: it would be ignored.",
         hint="Use responseFormat or guided_json, guided_regex, guided_choice or guided_grammar.",
     )
-
-
-def _schema(value: Any) -> Any:
-    """A JSON Schema, which `guided_json` also took as text."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise UnsupportedError(
-            "guided_json is not a JSON Schema.", hint="Write it as a mapping, or as JSON text."
-        ) from None

@@ -97,7 +97,8 @@ async def _first(
     notices: list[str] = []
     is_default = provider is None and settings.origin_of("provider").layer == "default"
     adapter, model = registry.resolve_model(provider or settings.provider, model)
-    if is_default and adapter.name == settings.provider:
+    # Whoever named a stand-in has chosen: nothing else is looked for.
+    if is_default and adapter.name == settings.provider and adapter.name not in settings.fallbacks:
         adapter, notice = await context.daemon.default_provider(resolved)
         if notice:
             notices.append(notice)

@@ -12,6 +12,7 @@ from ollm_daemon.checkup import Checkup
 from ollm_daemon.config.settings import ConfigProblem, RoutingRequest, Setting
 from ollm_daemon.errors import OllmError, ProviderError
 from ollm_daemon.protocol import chat, state
+from ollm_daemon.providers._guided import lift_guided
 from ollm_daemon.providers.base import ProviderAdapter
 from ollm_daemon.server.endpoint import INVALID_PARAMS, REQUEST_FAILED, RpcError
 
@@ -19,8 +20,12 @@ from ollm_daemon.server.endpoint import INVALID_PARAMS, REQUEST_FAILED, RpcError
 def to_chat_request(
     params: chat.ChatParams, defaults: domain.GenerationOptions, session: str
 ) -> domain.ChatRequest:
-    """A chat request for a model yet to be named; options of the request stand above the defaults."""
-    return domain.ChatRequest(
+    """A chat request for a model yet to be named; options of the request stand above the defaults.
+
+    Raises:
+        UnsupportedError: More than one constraint.
+    """
+    request = domain.ChatRequest(
         model="",
         messages=tuple(to_message(message) for message in params.messages),
         options=_to_options(params.options, defaults),
@@ -32,6 +37,7 @@ def to_chat_request(
         stream=params.stream_token is not None or not _searches_beams(params.options),
         session=session,
     )
+    return lift_guided(request)
 
 
 def _searches_beams(options: chat.GenerationOptions | None) -> bool:

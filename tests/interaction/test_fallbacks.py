@@ -134,3 +134,11 @@ async def test_a_fallback_that_nobody_has_is_an_error_of_the_configuration(tmp_p
         error = await peer.error("ollm/chat", chat_params())
         assert error["data"]["kind"] == "config"
         assert "`spare`" in error["data"]["hint"]
+
+
+async def test_ollama_by_default_has_fallbacks_too(tmp_path: Path) -> None:
+    async with ScriptedUpstream(GOOD) as spare, in_memory(tmp_path, {"OLLAMA_HOST": CLOSED}) as peer:
+        options = two(CLOSED, spare.url, fallbacks={"local": ["spare"]})
+        del options["flags"]["provider"]
+        await peer.initialize(options=options)
+        assert (await peer.chat())["provider"] == "spare"

@@ -14,6 +14,7 @@ import pytest
 
 from ollm_daemon.domain import ChatRequest, GenerationOptions, ResponseFormat
 from ollm_daemon.errors import UnreachableError, UnsupportedError
+from ollm_daemon.providers._guided import lift_guided
 from ollm_daemon.providers.vllm import VllmProvider, parse_version
 from tests.fakes.upstream import End, Reply, ScriptedUpstream, body_reply, json_reply
 from tests.providers.asking import QUESTION, ask, settings_for
@@ -46,7 +47,8 @@ class Row:
     def request(self) -> ChatRequest:
         if isinstance(self.asked, ResponseFormat):
             return replace(QUESTION, response_format=self.asked, stream=self.stream)
-        return replace(QUESTION, options=GenerationOptions(extra_body=self.asked), stream=self.stream)
+        options = GenerationOptions(extra_body=self.asked)
+        return lift_guided(replace(QUESTION, options=options, stream=self.stream))
 
     def expected(self, version: str | None) -> dict[str, Any] | str:
         number = parse_version(version)
@@ -177,7 +179,7 @@ async def test_with_a_constraint_a_request_is_otherwise_the_same() -> None:
     async with vllm("0.32.0") as upstream:
         provider = VllmProvider(settings_for(upstream.url, "vllm"))
         for each in (options, guided):
-            await ask(provider, replace(QUESTION, options=each, stream=False))
+            await ask(provider, lift_guided(replace(QUESTION, options=each, stream=False)))
             bodies.append(upstream.requests[-1].json())
         await provider.aclose()
     plain, constrained = bodies
