@@ -138,7 +138,7 @@ async def test_a_fallback_that_nobody_has_is_an_error_of_the_configuration(tmp_p
 
 async def test_ollama_by_default_has_fallbacks_too(tmp_path: Path) -> None:
     async with ScriptedUpstream(GOOD) as spare, in_memory(tmp_path, {"OLLAMA_HOST": CLOSED}) as peer:
-        options = two(CLOSED, spare.url, fallbacks={"local": ["spare"]})
+        options = two(CLOSED, spare.url, fallbacks={"local": ["spare/smollm2"]})
         del options["flags"]["provider"]
         await peer.initialize(options=options)
         assert (await peer.chat())["provider"] == "spare"
