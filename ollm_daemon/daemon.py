@@ -22,6 +22,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ollm_daemon import __version__
+from ollm_daemon.completion.statistics import CompletionStatistics
 from ollm_daemon.config.layers import Layer, make_layer
 from ollm_daemon.config.resolve import Outside
 from ollm_daemon.config.settings import RoutingRequest, Settings
@@ -45,6 +46,7 @@ from ollm_daemon.providers.backends import BACKENDS, VLLM_FRONTS
 from ollm_daemon.providers.base import ProviderAdapter
 from ollm_daemon.providers.catalog import KINDS
 from ollm_daemon.registry import ProviderRegistry
+from ollm_daemon.server import convert
 from ollm_daemon.server.configuration import Resolved, keep_good
 from ollm_daemon.server.connection import Connection
 from ollm_daemon.server.greeting import Greeting
@@ -80,6 +82,7 @@ class Daemon:
         )
         self._keep_running: set[ProviderAdapter] = set()
         self._connections: set[Connection] = set()
+        self.completion_statistics = CompletionStatistics()
 
     async def run_stdio(self, frames_in: BinaryIO, frames_out: BinaryIO, greeting: Greeting) -> int:
         """Serve one client on standard streams; gives the exit code."""
@@ -175,6 +178,7 @@ class Daemon:
             requests=sum(connection.running for connection in self._connections),
             upstream_connections=sum(adapter.open_connections for adapter in self._adapters.values()),
             memory_bytes=resident_bytes(),
+            completion=convert.from_statistics(self.completion_statistics),
         )
 
     def tell_everybody(self, method: str, params: Mapping[str, Any]) -> None:

@@ -336,6 +336,42 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
+class CompletionSettings:
+    """How text at the cursor is offered.
+
+    Attributes:
+        languages: Language identifiers that differ from `enabled`.
+        provider: Who writes it; the provider of chats when `None`.
+        model: Which model; the one of chats when `None`.
+        family: Name of the code model's family, for a model whose own name does not tell.
+        debounce_ms: Pause after a keystroke; chosen from how the user types when `None`.
+        max_lines: Most lines of one offer.
+        max_tokens: Most tokens of one offer.
+        context_tokens: Most tokens of everything that is sent along.
+        popup: Offer it in the list of `textDocument/completion` too.
+        exclude: Globs of files that are neither completed nor sent along.
+        extra_body: Sent to the server with each request.
+    """
+
+    enabled: bool = True
+    languages: Mapping[str, bool] = field(default_factory=dict)
+    provider: str | None = None
+    model: str | None = None
+    family: str | None = None
+    debounce_ms: int | None = None
+    max_lines: int = 20
+    max_tokens: int = 128
+    context_tokens: int = 2048
+    popup: bool = False
+    exclude: tuple[str, ...] = ()
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+    def is_on(self, language: str) -> bool:
+        """Whether anything is offered in a language."""
+        return self.languages.get(language, self.enabled)
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderSettings:
     """Everything one provider instance is built from; equal settings may share one instance.
 

@@ -24,6 +24,7 @@ from ollm_daemon.domain import (
     Delta,
     Finished,
     GenerationResult,
+    InfillRequest,
     ProviderEvent,
     StatusDelta,
     TextDelta,
@@ -32,7 +33,7 @@ from ollm_daemon.domain import (
     ToolCallDelta,
 )
 from ollm_daemon.errors import ErrorKind, InvalidRequestError, ProviderError, RefusedError
-from ollm_daemon.providers.base import ProviderAdapter
+from ollm_daemon.providers.base import ChatStream, ProviderAdapter
 
 DeltaSink = Callable[[Sequence[Delta]], Awaitable[None]]
 """Takes deltas in order; waits while the client is not reading."""
@@ -144,6 +145,25 @@ async def run_chat(
     raise AssertionError("there is always a candidate")
 
 
+async def run_infill(
+    adapter: ProviderAdapter, request: InfillRequest, sink: DeltaSink | None = None
+) -> GenerationResult:
+    """Run one infill to its end; it is not tried again, as whoever types has typed on by then.
+
+    Raises:
+        UnsupportedError: The provider has no infill for the model.
+        ProviderError: The upstream failed; `partial_text` holds what had arrived.
+    """
+    run = _Run(adapter, ChatRequest(request.model, ()), sink)
+    try:
+        await run.take_all(adapter.infill_stream(request))
+    except ProviderError as error:
+        error.provider, error.model = adapter.name, request.model
+        error.partial_text = "".join(run.texts)
+        raise
+    return run.whole()
+
+
 @dataclass(slots=True)
 class _Call:
     """A tool call that is being assembled."""
@@ -200,7 +220,11 @@ class _Run:
     async def _attempt(self) -> None:
         if not self.is_prepared:
             await self._prepare()
-        async with self.adapter.chat_stream(self.request) as batches:
+        await self.take_all(self.adapter.chat_stream(self.request))
+
+    async def take_all(self, stream: ChatStream) -> None:
+        """Take an answer to its end, and send its deltas on."""
+        async with stream as batches:
             async for batch in batches:
                 if self.first_at is None:
                     self.first_at = time.monotonic()
@@ -305,13 +329,17 @@ class _Run:
         return self.adapter.backend.title_first
 
     async def result(self) -> GenerationResult:
+        """The whole answer of a chat that is done, looked at."""
+        whole = self.whole()
+        await self._look_at(whole)
+        return replace(whole, warnings=(*self.adapter.notices, *self.warnings))
+
+    def whole(self) -> GenerationResult:
         """The whole answer of a run that is done."""
         finished = self.finished or Finished("unknown")
-        text = "".join(self.texts)
         calls = tuple(self._tool_calls())
-        await self._look_at(text, calls, finished)
         return GenerationResult(
-            text=text,
+            text="".join(self.texts),
             thinking="".join(self.thoughts),
             tool_calls=calls,
             finish_reason=finished.reason,
@@ -321,24 +349,23 @@ class _Run:
             timings=finished.timings,
             first_token_ms=None if self.first_at is None else (self.first_at - self.started_at) * 1e3,
             total_ms=(time.monotonic() - self.started_at) * 1e3,
-            warnings=(*self.adapter.notices, *self.warnings),
             logprobs=finished.logprobs,
         )
 
-    async def _look_at(self, text: str, calls: Sequence[ToolCall], finished: Finished) -> None:
+    async def _look_at(self, answer: GenerationResult) -> None:
         """Warn of what the server did not say: no answer at all, or one that breaks its constraint."""
         backend, wanted = self.adapter.backend, self.request.response_format
-        if not text and not calls and not self.thoughts:
+        if not answer.text and not answer.tool_calls and not answer.thinking:
             self.warnings.append(
                 f"{backend.title_first} answered with nothing; some servers do when a prompt is too long."
             )
-        elif wanted.type != "text" and not calls:
+        elif wanted.type != "text" and not answer.tool_calls:
             thorough = wanted.type in backend.checked
-            violation = await find_violation(text, wanted, finished.reason, thorough=thorough)
+            violation = await find_violation(answer.text, wanted, answer.finish_reason, thorough=thorough)
             self.warnings += [violation] if violation else []
-        if backend.ignores_model and finished.model and not _is_same(finished.model, self.request.model):
+        if backend.ignores_model and not _is_same(answer.model, self.request.model):
             self.warnings.append(
-                f"{backend.title_first} does not look at the model's name: {finished.model} answered."
+                f"{backend.title_first} does not look at the model's name: {answer.model} answered."
             )
 
     def _tool_calls(self) -> list[ToolCall]:

@@ -189,6 +189,47 @@ class GenerationOptionsModel(OptionsModel):
     )
 
 
+class CompletionOptions(OptionsModel):
+    """Text that is offered at the cursor."""
+
+    enabled: bool | None = Field(None, description="Whether text is offered at all.")
+    languages: dict[str, bool] | None = Field(
+        None, max_length=MAX_NAMES, description="Languages, by identifier, that differ from `enabled`."
+    )
+    provider: str | None = Field(
+        None, min_length=1, description="Provider that writes it; that of chats when left out."
+    )
+    model: str | None = Field(
+        None, min_length=1, description="Code model that writes it; that of chats when left out."
+    )
+    family: str | None = Field(
+        None, min_length=1, description="Family of the code model, when its name does not tell."
+    )
+    debounce_ms: int | None = Field(
+        None, ge=0, le=5000, description="Pause after a keystroke; chosen from how you type when left out."
+    )
+    max_lines: int | None = Field(None, ge=1, le=200, description="Most lines of one offer.")
+    max_tokens: int | None = Field(None, ge=1, le=4096, description="Most tokens of one offer.")
+    context_tokens: int | None = Field(
+        None, ge=64, le=131_072, description="Most tokens of the text around the cursor and from other files."
+    )
+    popup: bool | None = Field(
+        None, description="Offer it in the list of textDocument/completion too, for editors without more."
+    )
+    extra_body: dict[str, Any] | None = Field(None, description="Sent to the server as it is.")
+
+
+class PrivacyOptions(OptionsModel):
+    """What never leaves the editor."""
+
+    exclude: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        None,
+        max_length=MAX_NAMES,
+        description="Globs of files that are neither completed nor sent along, beside keys and secrets. "
+        "Those of all layers count.",
+    )
+
+
 class Options(OptionsModel):
     """Everything a layer may say."""
 
@@ -209,6 +250,8 @@ class Options(OptionsModel):
         "before its first word. Providers, aliases or provider/model, in this order.",
     )
     options: GenerationOptionsModel | None = Field(None, description="Default sampling options.")
+    completion: CompletionOptions | None = Field(None, description="How text at the cursor is offered.")
+    privacy: PrivacyOptions | None = Field(None, description="Which files are kept to yourself.")
 
     @field_validator("providers")
     @classmethod

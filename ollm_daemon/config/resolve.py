@@ -16,15 +16,16 @@ from pydantic.alias_generators import to_camel
 from ollm_daemon.config.layers import ORDER, Layer, shown
 from ollm_daemon.config.settings import ConfigProblem, RoutingRequest, Setting, Settings
 from ollm_daemon.config.trust import routing_request, split_layer
-from ollm_daemon.domain import Credentials, GenerationOptions, Origin, ProviderSettings, Timeouts
+from ollm_daemon.domain import (
+    CompletionSettings,
+    Credentials,
+    GenerationOptions,
+    Origin,
+    ProviderSettings,
+    Timeouts,
+)
 from ollm_daemon.urls import BaseUrl, parse_base_url
 
-_OPTION_NAMES = {
-    to_camel(field.name): field.name
-    for field in fields(GenerationOptions)
-    if field.name not in ("stop", "extra_body")
-}
-_TIMEOUT_NAMES = {to_camel(field.name): field.name for field in fields(Timeouts)}
 _BACKEND_SPELLINGS = {"kobold": "koboldcpp"}
 REMOTE_FIRST_TOKEN_SECONDS = 120.0
 """Default limit to the first text from another machine; a model that loads on this one takes longer."""
@@ -140,6 +141,7 @@ class _Resolver:
             effective=tuple(self._effective()),
             problems=tuple(dict.fromkeys(self._problems)),
             pending=tuple(self._pending),
+            completion=self._completion(),
             fallbacks={
                 key.removeprefix("fallbacks."): tuple(said[-1].value)
                 for key, said in self._said.items()
@@ -366,11 +368,7 @@ class _Resolver:
         return explicit or None if explicit is not None else self._outside.proxy_for(base_url)
 
     def _timeouts(self, name: str, base_url: BaseUrl) -> Timeouts:
-        said = {
-            ours: value
-            for theirs, ours in _TIMEOUT_NAMES.items()
-            if (value := self._value(f"providers.{name}.timeouts.{theirs}")) is not None
-        }
+        said = self._filled(Timeouts, f"providers.{name}.timeouts")
         if not base_url.is_loopback:
             said.setdefault("first_token", REMOTE_FIRST_TOKEN_SECONDS)
         return Timeouts(**said)
@@ -392,16 +390,22 @@ class _Resolver:
             self._problems.append(ConfigProblem("warning", message, hint, f"providers.{name}"))
 
     def _options(self) -> GenerationOptions:
-        values = {
-            ours: value
-            for theirs, ours in _OPTION_NAMES.items()
-            if (value := self._value(f"options.{theirs}")) is not None
+        values = self._filled(GenerationOptions, "options")
+        return GenerationOptions(**{**values, "stop": tuple(values.get("stop", ()))})
+
+    def _completion(self) -> CompletionSettings:
+        # Nobody can take back what somebody wants kept private.
+        exclude = [glob for said in self._said.get("privacy.exclude", ()) for glob in said.value]
+        values = self._filled(CompletionSettings, "completion")
+        return CompletionSettings(**{**values, "exclude": tuple(dict.fromkeys(exclude))})
+
+    def _filled(self, kind: type[Any], path: str) -> dict[str, Any]:
+        """What the layers say of the fields of a dataclass, under its names in the configuration."""
+        return {
+            field.name: value
+            for field in fields(kind)
+            if (value := self._value(f"{path}.{to_camel(field.name)}")) is not None
         }
-        return GenerationOptions(
-            **values,
-            stop=tuple(self._value("options.stop") or ()),
-            extra_body=self._value("options.extraBody") or {},
-        )
 
     def _effective(self) -> Sequence[Setting]:
         return [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ollm_daemon.domain import GenerationOptions, Origin, ProviderSettings
+from ollm_daemon.domain import CompletionSettings, GenerationOptions, Origin, ProviderSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class Settings:
     problems: tuple[ConfigProblem, ...] = ()
     pending: tuple[RoutingRequest, ...] = ()
     fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    completion: CompletionSettings = field(default_factory=CompletionSettings)
     refusals: Mapping[str, str] = field(default_factory=dict)
 
     def origin_of(self, key: str) -> Origin:

@@ -27,6 +27,10 @@ FORBIDDEN = frozenset({"apiKey", "apiKeyFile", "clientCert", "clientKey", "selec
 """Fields of a provider that a workspace can never set. Nor can it say who else gets to see a prompt."""
 
 
+_OWN = ("fallbacks.", "completion.provider", "completion.model", "completion.extraBody")
+"""Keys that decide who sees what the user writes: the user's own."""
+
+
 class Approvals:
     """The user's approvals, in one private file. Without a state folder nothing can be approved."""
 
@@ -77,9 +81,9 @@ def split_layer(layer: Layer) -> tuple[dict[str, Any], dict[str, Any], list[Conf
         if key == "options.extraBody":
             # Servers take routes in bodies too (LiteLLM's `api_base`, vLLM's `kv_transfer_params`).
             routing[key] = value
-        elif not key.startswith(("providers.", "fallbacks.")):
+        elif not key.startswith(("providers.", *_OWN)):
             free[key] = value
-        elif _field(key) in FORBIDDEN or key.startswith("fallbacks."):
+        elif _field(key) in FORBIDDEN or key.startswith(_OWN):
             problems.append(
                 ConfigProblem(
                     "warning",

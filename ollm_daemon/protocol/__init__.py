@@ -11,8 +11,11 @@ fields are added, never removed, retyped or made required."""
 METHOD_NAMES = (
     "ollm/chat",
     "ollm/completion/delta",
+    "ollm/completion/didChange",
+    "ollm/completion/feedback",
     "ollm/config/didChange",
     "ollm/config/get",
+    "ollm/infill",
     "ollm/models/delete",
     "ollm/models/didChange",
     "ollm/models/list",

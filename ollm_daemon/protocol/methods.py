@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ollm_daemon.protocol import METHOD_NAMES, chat, state
+from ollm_daemon.protocol import METHOD_NAMES, chat, completion, state
 from ollm_daemon.protocol.base import WireModel
 
 
@@ -50,6 +50,27 @@ METHODS = _table(
         chat.CompletionDeltaParams,
         None,
         "One step of a stream that the client asked for with a `streamToken`.",
+    ),
+    Method(
+        "ollm/infill",
+        "client",
+        completion.InfillParams,
+        completion.InfillResult,
+        "Write what stands between a prefix and a suffix. Streams and is cancelled as `ollm/chat`.",
+    ),
+    Method(
+        "ollm/completion/didChange",
+        "daemon",
+        completion.CompletionDidChangeParams,
+        None,
+        "Text can be offered at the cursor again, or can no longer be.",
+    ),
+    Method(
+        "ollm/completion/feedback",
+        "client",
+        completion.CompletionFeedbackParams,
+        None,
+        "What became of an offer of `textDocument/inlineCompletion`.",
     ),
     Method(
         "ollm/models/list",

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ollm_daemon.protocol.base import WireModel
 from ollm_daemon.protocol.chat import Message
+from ollm_daemon.protocol.completion import CompletionStatus
 
 ErrorKind = Literal[
     "config",
@@ -309,6 +310,7 @@ class StatusResult(WireModel):
     requests: int = Field(description="Requests that are being worked on, this one included.")
     upstream_connections: int = Field(description="Open sockets to servers, idle ones too.")
     memory_bytes: int | None = Field(None, description="Resident memory, where the system tells.")
+    completion: CompletionStatus
 
 
 class TokensCountParams(WireModel):

@@ -149,8 +149,8 @@ class HttpProvider:
         hint = f"Choose a model that can: {', '.join(others[:5])}." if others else "Choose a model that can."
         raise UnsupportedError(f"{model} cannot {what}.", hint=hint)
 
-    async def _window(self, model: str) -> int | None:
-        """Tokens that prompt and answer may have together."""
+    async def window(self, model: str) -> int | None:
+        """As `ProviderAdapter.window`."""
         if self.settings.context_length is not None:
             return self.settings.context_length
         known = await self._known(model)
@@ -162,7 +162,7 @@ class HttpProvider:
         Raises:
             RefusedError: The prompt does not fit.
         """
-        window = await self._window(request.model)
+        window = await self.window(request.model)
         size = _bytes_of(request)
         if window is None:
             return request, self._untold(size)

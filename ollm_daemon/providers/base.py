@@ -114,6 +114,9 @@ class ProviderAdapter(Protocol):
             ProviderError: The upstream failed, before or inside the stream.
         """
 
+    async def window(self, model: str) -> int | None:
+        """Tokens that prompt and answer may have together; `None` when nobody tells."""
+
     async def takes_parts(self, model: str) -> bool:
         """Whether it takes prefix and suffix of an infill apart, so that no prompt need be built.
 

@@ -20,12 +20,13 @@ import anyio
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from ollm_daemon.completion.engine import CompletionEngine
 from ollm_daemon.config.settings import ConfigProblem, RoutingRequest, Settings
 from ollm_daemon.protocol.initialize import InitializationOptions
 from ollm_daemon.protocol.state import ParamsProblem
 from ollm_daemon.server import convert
 from ollm_daemon.server.configuration import ConnectionConfiguration, SharedConfiguration
-from ollm_daemon.server.context import Context, DaemonFacts
+from ollm_daemon.server.context import Context, DaemonFacts, Document
 from ollm_daemon.server.dispatch import bind
 from ollm_daemon.server.endpoint import (
     INVALID_REQUEST,
@@ -35,7 +36,7 @@ from ollm_daemon.server.endpoint import (
     RpcError,
 )
 from ollm_daemon.server.framing import FrameDecoder, FramingError
-from ollm_daemon.server.greeting import initialize_result, look_up
+from ollm_daemon.server.greeting import initialize_result, look_up, position_encoding
 from ollm_daemon.server.outbox import Outbox
 from ollm_daemon.server.platforms import watching_process
 
@@ -95,6 +96,7 @@ class Connection:
         self._client: dict[str, Any] = {}
         self._lsp: LspState | None = None
         self._lsp_backlog: list[tuple[str, Any]] = []
+        self._lsp_loaded = anyio.Event()
         self.configuration = ConnectionConfiguration(host, self)
         self._context: Context | None = None
 
@@ -127,6 +129,14 @@ class Connection:
                 notify=self._endpoint.notify,
                 session=secrets.token_hex(16),
                 work={},
+                completion=CompletionEngine(
+                    self._open_texts,
+                    task_group.start_soon,
+                    self._completion_changed,
+                    self._host.completion_statistics,
+                ),
+                document=self._document,
+                encoding=lambda: position_encoding(self._client),
             )
             if self._greeted is not None:
                 self._welcome(self._greeted, _initialization_options(self._greeted, lenient=True))
@@ -181,12 +191,52 @@ class Connection:
             self._take_settings(params)
         elif method == "window/workDoneProgress/cancel":
             self._stop_work(params)
+        elif method == "ollm/completion/feedback":
+            self._take_feedback(params)
         elif method in ABOUT_DOCUMENTS:
             self._lsp_backlog.append((method, params))
             if self._lsp is not None:
                 self._take_lsp_backlog(self._lsp)
             elif len(self._lsp_backlog) == 1:
                 self._task_group.start_soon(self._load_lsp)
+
+    def _follow(self, method: str, params: Any) -> None:
+        """Remember where the user is, for what is offered at the cursor."""
+        uri = look_up(params, "textDocument", "uri")
+        if self._context is None or not isinstance(uri, str):
+            return
+        places = self._context.completion.places
+        if method == "textDocument/didClose":
+            self._context.completion.forget(uri)
+            return
+        if places.uris and places.uris[-1] != uri:
+            left = places.uris[-1]
+            places.leave(left, self._open_texts().get(left, ""))
+        changes = look_up(params, "contentChanges")
+        last = changes[-1] if isinstance(changes, list) and changes else None
+        line = look_up(last, "range", "start", "line")
+        places.touch(uri, line if isinstance(line, int) else None)
+
+    def _open_texts(self) -> dict[str, str]:
+        documents = self._lsp.documents if self._lsp else {}
+        return {uri: document.source for uri, document in documents.items()}
+
+    async def _document(self, uri: str) -> Document | None:
+        """An open document, once what has been said of documents is taken in."""
+        if self._lsp_backlog:
+            await self._lsp_loaded.wait()
+        document = self._lsp.documents.get(uri) if self._lsp else None
+        return Document(uri, document.language_id or "", document.source) if document else None
+
+    def _completion_changed(self, state: str, message: str) -> None:
+        self.tell("ollm/completion/didChange", {"state": state, **({"message": message} if message else {})})
+
+    def _take_feedback(self, params: Any) -> None:
+        if self._context is None:
+            return
+        statistics, event = self._context.completion.statistics, look_up(params, "event")
+        statistics.accepted += event in ("accepted", "partiallyAccepted")
+        statistics.rejected += event == "rejected"
 
     def _stop_work(self, params: Any) -> None:
         token = params.get("token") if isinstance(params, dict) else None
@@ -203,12 +253,14 @@ class Connection:
         """Import what documents need, beside the loop, and take in what has been said meanwhile."""
         self._lsp = await anyio.to_thread.run_sync(self._host.new_lsp_state, self._client)
         self._take_lsp_backlog(self._lsp)
+        self._lsp_loaded.set()
 
     def _take_lsp_backlog(self, lsp: LspState) -> None:
         backlog, self._lsp_backlog = self._lsp_backlog, []
         for method, params in backlog:
             try:
                 lsp.call(method, params)
+                self._follow(method, params)
             except (ValueError, KeyError) as error:
                 logger.warning("%s from the client is ignored: %s", method, type(error).__name__)
 
@@ -326,6 +378,8 @@ class Connection:
 
     def settings_changed(self, settings: Settings) -> None:
         """As `ClientVoice.settings_changed`."""
+        if self._context:
+            self._context.completion.settings_changed()
         if self._endpoint:
             problems = [
                 convert.from_problem(problem).model_dump(by_alias=True, exclude_none=True)

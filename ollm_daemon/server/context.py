@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio
 
+from ollm_daemon.completion.engine import CompletionEngine
+from ollm_daemon.completion.statistics import CompletionStatistics
 from ollm_daemon.errors import ConfigError
 from ollm_daemon.generation import Candidate, StartSoon, choose_model
 from ollm_daemon.protocol import state
@@ -18,6 +20,10 @@ from ollm_daemon.server.outbox import Outbox
 
 class DaemonFacts(Protocol):
     """What all connections share, as handlers see it."""
+
+    @property
+    def completion_statistics(self) -> CompletionStatistics:
+        """Counts of what is offered at cursors, over all connections."""
 
     def status(self) -> state.StatusResult:
         """The daemon's state."""
@@ -30,12 +36,24 @@ class DaemonFacts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """An open document, as it is now."""
+
+    uri: str
+    language: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What a handler may use of its connection.
 
     Attributes:
         session: Names the connection to servers behind a router.
         work: Scopes of work that the client may stop by its progress token.
+        completion: What offers text at the cursor.
+        document: Gives an open document, or `None`; waits until documents can be looked at.
+        encoding: What positions are counted in.
     """
 
     configuration: ConnectionConfiguration
@@ -45,6 +63,9 @@ class Context:
     notify: Callable[[str, Mapping[str, Any]], None]
     session: str
     work: dict[str | int, anyio.CancelScope]
+    completion: CompletionEngine
+    document: Callable[[str], Awaitable[Document | None]]
+    encoding: Callable[[], str]
 
 
 async def candidates(

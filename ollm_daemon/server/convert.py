@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from ollm_daemon import domain
 from ollm_daemon.checkup import Checkup
+from ollm_daemon.completion.statistics import CompletionStatistics
 from ollm_daemon.config.settings import ConfigProblem, RoutingRequest, Setting
 from ollm_daemon.errors import OllmError, ProviderError
-from ollm_daemon.protocol import chat, state
+from ollm_daemon.protocol import chat, completion, state
 from ollm_daemon.providers._guided import lift_guided
 from ollm_daemon.providers.base import ProviderAdapter
 from ollm_daemon.server.endpoint import INVALID_PARAMS, REQUEST_FAILED, RpcError
@@ -28,7 +29,7 @@ def to_chat_request(
     request = domain.ChatRequest(
         model="",
         messages=tuple(to_message(message) for message in params.messages),
-        options=_to_options(params.options, defaults),
+        options=to_options(params.options, defaults),
         tools=tuple(
             domain.Tool(tool.name, tool.description or "", tool.parameters) for tool in params.tools or ()
         ),
@@ -60,9 +61,10 @@ def to_message(message: chat.Message) -> domain.Message:
     return domain.Message(message.role, content, calls, message.tool_call_id)
 
 
-def _to_options(
+def to_options(
     options: chat.GenerationOptions | None, defaults: domain.GenerationOptions
 ) -> domain.GenerationOptions:
+    """Options of a request above the settings' defaults."""
     if options is None:
         return defaults
 
@@ -137,6 +139,19 @@ def from_result(result: domain.GenerationResult) -> chat.ChatResult:
     )
 
 
+def from_infill(result: domain.GenerationResult) -> completion.InfillResult:
+    """The response of `ollm/infill`."""
+    whole = from_result(result)
+    return completion.InfillResult(
+        text=result.text,
+        finish_reason=whole.finish_reason,
+        usage=whole.usage,
+        timings=whole.timings,
+        provider=whole.provider,
+        model=whole.model,
+    )
+
+
 def _from_logprob(token: domain.TokenLogprob) -> chat.TokenLogprob:
     top = [chat.TopLogprob(token=text, logprob=value) for text, value in token.top]
     return chat.TokenLogprob(token=token.token, logprob=token.logprob, top=top or None)
@@ -182,6 +197,23 @@ def from_checkup(adapter: ProviderAdapter, checkup: Checkup) -> state.ProvidersC
             )
             for problem in checkup.problems
         ],
+    )
+
+
+def from_statistics(counts: CompletionStatistics) -> completion.CompletionStatus:
+    """The part of `ollm/status` about text at the cursor."""
+    return completion.CompletionStatus(
+        requests=counts.requests,
+        generations=counts.generations,
+        superseded=counts.superseded,
+        cache_hits=counts.cache_hits,
+        joined=counts.joined,
+        offered=counts.shown,
+        accepted=counts.accepted,
+        rejected=counts.rejected,
+        failures=counts.failures,
+        median_ms=counts.percentile(0.5),
+        slow_ms=counts.percentile(0.95),
     )
 
 

@@ -19,6 +19,8 @@ from ollm_daemon.server.framing import FrameDecoder, FramingError, encode_frame
 
 POSITION_ENCODINGS = ("utf-8", "utf-16", "utf-32")
 INCREMENTAL = 2
+ACCEPTED = "ollm.completion.accepted"
+"""Command that an editor runs when the user accepted an offer."""
 
 
 class Greeting(NamedTuple):
@@ -74,9 +76,13 @@ def greet(frames_in: BinaryIO, frames_out: BinaryIO) -> Greeting:
 
 def initialize_result(params: dict[str, Any]) -> dict[str, Any]:
     """The result of `initialize` for a client that sent `params`."""
+    popup: dict[str, Any] = {"completionProvider": {}} if wants_popup(params) else {}
     return {
         "capabilities": {
             "positionEncoding": position_encoding(params),
+            "inlineCompletionProvider": {},
+            **popup,
+            "executeCommandProvider": {"commands": [ACCEPTED]},
             "textDocumentSync": {"openClose": True, "change": INCREMENTAL, "save": False},
             "workspace": {"workspaceFolders": {"supported": True, "changeNotifications": True}},
             "experimental": {"ollm": {"protocolVersion": PROTOCOL_VERSION, "methods": list(METHOD_NAMES)}},
@@ -90,6 +96,16 @@ def position_encoding(params: dict[str, Any]) -> str:
     offered = look_up(params, "capabilities", "general", "positionEncodings")
     names = offered if isinstance(offered, list) else []
     return next((name for name in names if name in POSITION_ENCODINGS), "utf-16")
+
+
+def wants_popup(params: dict[str, Any]) -> bool:
+    """Whether the client's settings ask for offers in the list of `textDocument/completion`.
+
+    Only what it says at this moment counts: the answer cannot wait for files.
+    """
+    options = look_up(params, "initializationOptions")
+    layers = ("userSettings", "workspaceSettings", "flags")
+    return any(look_up(options, layer, "completion", "popup") is True for layer in layers)
 
 
 def look_up(value: Any, *keys: str) -> Any:

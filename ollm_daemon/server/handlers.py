@@ -12,6 +12,7 @@ from ollm_daemon.generation import run_chat
 from ollm_daemon.protocol import chat, state
 from ollm_daemon.protocol.base import WireModel
 from ollm_daemon.server import convert, model_handlers
+from ollm_daemon.server.completion_handlers import answer_infill
 from ollm_daemon.server.context import Context, candidates
 from ollm_daemon.server.deltas import delta_sink
 from ollm_daemon.server.images import load_images
@@ -69,6 +70,7 @@ async def get_status(context: Context, params: state.NoParams) -> state.StatusRe
 
 HANDLERS: Mapping[str, Callable[[Context, Any], Awaitable[WireModel]]] = {
     "ollm/chat": answer_chat,
+    "ollm/infill": answer_infill,
     **model_handlers.HANDLERS,
     "ollm/config/get": get_config,
     "ollm/trust/get": get_trust,

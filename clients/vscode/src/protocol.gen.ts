@@ -105,6 +105,46 @@ export interface CompletionDeltaParams {
   delta: Delta;
 }
 
+/**
+ * Whether text can be offered. Told when it changes, so a server that is down is told of
+ * once.
+ */
+export interface CompletionDidChangeParams {
+  state: "ready" | "unavailable";
+  /** What is wrong, and what to do. */
+  message?: string;
+}
+
+/**
+ * What became of an offer, for the daemon's own statistics; nothing of it leaves the
+ * machine.
+ */
+export interface CompletionFeedbackParams {
+  event: "shown" | "accepted" | "partiallyAccepted" | "rejected";
+  /** How much of it was accepted. ≥ 0. */
+  characters?: number;
+}
+
+/** Counts since the daemon began, over all clients. */
+export interface CompletionStatus {
+  requests: number;
+  /** How many of them made a model write. */
+  generations: number;
+  /** Answered with nothing, as a newer one had come. */
+  superseded: number;
+  cacheHits: number;
+  /** Answered by a generation that was under way. */
+  joined: number;
+  offered: number;
+  accepted: number;
+  rejected: number;
+  failures: number;
+  /** Latency that half of the last requests stayed under. */
+  medianMs?: number;
+  /** Latency that 95 of 100 stayed under. */
+  slowMs?: number;
+}
+
 /** The settings of this connection were resolved anew. */
 export interface ConfigDidChangeParams {
   problems: ConfigProblem[];
@@ -215,6 +255,45 @@ export interface ImageContent {
    * can read.
    */
   uri?: string;
+}
+
+/** Text from another file that helps. */
+export interface InfillContext {
+  path: string;
+  text: string;
+}
+
+/** What stands before and behind the place where text is wanted. */
+export interface InfillParams {
+  prefix: string;
+  suffix?: string;
+  /** Of the file, as the model may see it. */
+  path?: string;
+  /** Language identifier of LSP. */
+  language?: string;
+  /** Other files, the most telling last. */
+  context?: InfillContext[];
+  /** Provider or alias; the setting when left out. */
+  provider?: string;
+  /** Model or alias; the setting when left out. */
+  model?: string;
+  options?: GenerationOptions;
+  /** Chosen by the client; deltas carry it. Without one there are no deltas. */
+  streamToken?: string | number;
+  /** As in `ollm/chat`. ≥ 0, ≤ 1000. */
+  minIntervalMs?: number;
+}
+
+/** The model's text as it wrote it; nothing is cleaned. */
+export interface InfillResult {
+  text: string;
+  finishReason: FinishReason;
+  usage?: Usage;
+  timings: Timings;
+  /** The provider that answered. */
+  provider: string;
+  /** The model that answered, as the server names it. */
+  model: string;
 }
 
 /** `initializationOptions` of the `initialize` request. */
@@ -448,6 +527,7 @@ export interface StatusResult {
   upstreamConnections: number;
   /** Resident memory, where the system tells. */
   memoryBytes?: number;
+  completion: CompletionStatus;
 }
 
 /** A run of text inside a message. */
@@ -650,6 +730,8 @@ export interface Requests {
    * the stream and carries the whole answer. `$/cancelRequest` stops it.
    */
   "ollm/chat": { params: ChatParams; result: ChatResult };
+  /** Write what stands between a prefix and a suffix. Streams and is cancelled as `ollm/chat`. */
+  "ollm/infill": { params: InfillParams; result: InfillResult };
   /** The models a provider offers now. */
   "ollm/models/list": { params: ModelsListParams; result: ModelsListResult };
   /** What is known of one model. */
@@ -693,6 +775,10 @@ export interface Requests {
 export interface Notifications {
   /** One step of a stream that the client asked for with a `streamToken`. */
   "ollm/completion/delta": CompletionDeltaParams;
+  /** Text can be offered at the cursor again, or can no longer be. */
+  "ollm/completion/didChange": CompletionDidChangeParams;
+  /** What became of an offer of `textDocument/inlineCompletion`. */
+  "ollm/completion/feedback": CompletionFeedbackParams;
   /** A model was pulled, deleted, loaded or unloaded through this daemon. */
   "ollm/models/didChange": ModelsDidChangeParams;
   /** A configuration file or an editor setting changed and the settings were resolved anew. */

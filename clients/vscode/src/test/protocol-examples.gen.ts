@@ -570,6 +570,22 @@ export const examples = {
       }
     }
   } satisfies Notification<"ollm/completion/delta">,
+  "completion-did-change": {
+    "jsonrpc": "2.0",
+    "method": "ollm/completion/didChange",
+    "params": {
+      "state": "unavailable",
+      "message": "Cannot connect to Ollama at http://localhost:11434: nothing is listening there. Is the server running? Start it with `ollama serve`."
+    }
+  } satisfies Notification<"ollm/completion/didChange">,
+  "completion-feedback": {
+    "jsonrpc": "2.0",
+    "method": "ollm/completion/feedback",
+    "params": {
+      "event": "partiallyAccepted",
+      "characters": 12
+    }
+  } satisfies Notification<"ollm/completion/feedback">,
   "config-did-change": {
     "jsonrpc": "2.0",
     "method": "ollm/config/didChange",
@@ -633,6 +649,45 @@ export const examples = {
       ]
     }
   } satisfies Response<"ollm/config/get">,
+  "infill.request": {
+    "jsonrpc": "2.0",
+    "id": 30,
+    "method": "ollm/infill",
+    "params": {
+      "prefix": "def add(a, b):\n    return ",
+      "suffix": "\n",
+      "path": "add.py",
+      "language": "python",
+      "context": [
+        {
+          "path": "test_add.py",
+          "text": "assert add(1, 2) == 3\n"
+        }
+      ],
+      "options": {
+        "maxTokens": 32
+      },
+      "streamToken": "i-1"
+    }
+  } satisfies Request<"ollm/infill">,
+  "infill.response": {
+    "jsonrpc": "2.0",
+    "id": 30,
+    "result": {
+      "text": "a + b",
+      "finishReason": "stop",
+      "usage": {
+        "promptTokens": 28,
+        "completionTokens": 4
+      },
+      "timings": {
+        "firstTokenMs": 31.2,
+        "totalMs": 48.9
+      },
+      "provider": "llamacpp",
+      "model": "qwen2.5-coder-1.5b"
+    }
+  } satisfies Response<"ollm/infill">,
   "initialize.error.invalid-request": {
     "jsonrpc": "2.0",
     "id": 0,
@@ -693,6 +748,12 @@ export const examples = {
     "result": {
       "capabilities": {
         "positionEncoding": "utf-16",
+        "inlineCompletionProvider": {},
+        "executeCommandProvider": {
+          "commands": [
+            "ollm.completion.accepted"
+          ]
+        },
         "textDocumentSync": {
           "openClose": true,
           "change": 2,
@@ -710,11 +771,23 @@ export const examples = {
             "methods": [
               "ollm/chat",
               "ollm/completion/delta",
+              "ollm/completion/didChange",
+              "ollm/completion/feedback",
               "ollm/config/didChange",
               "ollm/config/get",
+              "ollm/infill",
+              "ollm/models/delete",
+              "ollm/models/didChange",
               "ollm/models/list",
+              "ollm/models/load",
+              "ollm/models/pull",
+              "ollm/models/show",
+              "ollm/models/unload",
+              "ollm/providers/check",
+              "ollm/providers/detect",
               "ollm/providers/list",
               "ollm/status",
+              "ollm/tokens/count",
               "ollm/trust/approve",
               "ollm/trust/get"
             ]
@@ -1039,7 +1112,20 @@ export const examples = {
       "connections": 2,
       "requests": 3,
       "upstreamConnections": 1,
-      "memoryBytes": 68124672
+      "memoryBytes": 68124672,
+      "completion": {
+        "requests": 120,
+        "generations": 31,
+        "superseded": 64,
+        "cacheHits": 22,
+        "joined": 3,
+        "offered": 41,
+        "accepted": 17,
+        "rejected": 4,
+        "failures": 0,
+        "medianMs": 96.4,
+        "slowMs": 412.8
+      }
     }
   } satisfies Response<"ollm/status">,
   "tokens-count.request": {
