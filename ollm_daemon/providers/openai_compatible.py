@@ -98,7 +98,8 @@ class OpenAICompatibleProvider(HttpProvider):
         ):
             # TabbyAPI may be set to answer a request for a stream with plain JSON.
             whole = stream.content_type == "application/json"
-            batches = decode_stream(stream, ChatDecoder(backend, is_json=whole))
+            decoder = ChatDecoder(backend, is_json=whole, has_stops=bool(request.options.stop))
+            batches = decode_stream(stream, decoder)
             stops = stops_left(request.options, backend)
             yield stop_at(batches, stops) if stops else batches
 
