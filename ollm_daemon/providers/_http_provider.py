@@ -124,14 +124,21 @@ class HttpProvider:
         return self.settings.context_length is not None
 
     async def _known(self, model: str) -> ModelInfo | None:
-        """What the server said of a model a little while ago; `None` when it says nothing."""
+        """What the server said of a model a little while ago; `None` when it says nothing.
+
+        Where any name means what is loaded, so does one that the server never heard of.
+        """
         now = asyncio.get_running_loop().time()
         if self._models is None or now - self._models[0] > KNOWN_SECONDS:
             try:
                 self._models = now, await self.list_models()
             except ProviderError:
                 return None
-        return find_model(self._models[1], model)
+        found = find_model(self._models[1], model)
+        if found is None and self.backend.ignores_model:
+            loaded = [known for known in self._models[1] if known.loaded is not False]
+            return loaded[0] if len(loaded) == 1 else None
+        return found
 
     async def _require(self, model: str, capability: str, what: str) -> None:
         """Refuse what the model is known not to do.
