@@ -23,7 +23,13 @@ from ollm_daemon.domain import (
     ProviderSettings,
     TokenCount,
 )
-from ollm_daemon.errors import BrokenAnswerError, ErrorKind, ProviderError, UnreachableError
+from ollm_daemon.errors import (
+    BrokenAnswerError,
+    ErrorKind,
+    ProviderError,
+    TimeoutPassedError,
+    UnreachableError,
+)
 from ollm_daemon.providers._http_provider import HttpProvider
 from ollm_daemon.providers._json import value_at
 from ollm_daemon.providers._model_lists import decode_models
@@ -195,10 +201,10 @@ class OpenAICompatibleProvider(HttpProvider):
         """Ask the same without streaming, for one token.
 
         Raises:
-            RefusedError: What the server says then.
+            RefusedError: What the server says then; a server that is gone says nothing.
         """
         again = {key: value for key, value in body.items() if key != "stream_options"}
-        with contextlib.suppress(BrokenAnswerError):
+        with contextlib.suppress(BrokenAnswerError, UnreachableError, TimeoutPassedError):
             await self.http.call("POST", CHAT_PATH, {**again, "stream": False, "max_tokens": 1})
 
     async def _find_out(self) -> None:
