@@ -36,7 +36,7 @@ from ollm_daemon.providers._model_lists import decode_models
 from ollm_daemon.providers._openai_answer import ChatDecoder
 from ollm_daemon.providers._openai_dialect import encode_chat, encode_messages, stops_left
 from ollm_daemon.providers._stops import stop_at
-from ollm_daemon.providers.backends import BACKENDS
+from ollm_daemon.providers.backends import BACKENDS, VLLM_FRONTS
 from ollm_daemon.providers.base import Capabilities, ChatStream, count, decode_stream
 from ollm_daemon.providers.facts import Backend
 
@@ -229,6 +229,8 @@ class OpenAICompatibleProvider(HttpProvider):
         found = (await self.identify()).backend
         if found is None or found in (hint, "generic") or hint == "generic":
             return
+        if found == "vllm" and hint in VLLM_FRONTS:
+            return  # a router that passes everything through shows nothing of its own
         said = f"The server at {self.base_url} is {BACKENDS[found].title}, not {self.backend.title}, "
         said += f"and is treated so; correct `providers.{self.name}.backend`, or leave it out."
         self.notices = (said,)
