@@ -155,7 +155,9 @@ class OpenAICompatibleProvider(HttpProvider):
         except ProviderError:
             return await super().count_tokens(request)
         tokens = len(found) if isinstance(found, list) else count(found)
-        return await super().count_tokens(request) if tokens is None else TokenCount(tokens, exact=True)
+        if tokens is None:
+            return await super().count_tokens(request)
+        return self.with_tools(TokenCount(tokens, exact=True), request)
 
     async def is_loading(self, model: str) -> bool:
         """Servers of this dialect have no common way to tell."""
