@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ollm_daemon.domain import Identity
 from tests.conformance.captured import OLLAMA_WIRE
 from tests.conformance.captured_others import LLAMACPP_WIRE
-from tests.conformance.documented import aphrodite, koboldcpp, lmstudio, localai, tabbyapi
+from tests.conformance.documented import aphrodite, koboldcpp, lmstudio, localai, tabbyapi, textgen
 from tests.conformance.documented._shapes import fastapi
 from tests.conformance.evidence import Evidence, case, documented, scenario, unsupported
-from tests.conformance.subjects import SERVERS
+from tests.conformance.subjects import SERVERS, WIRE
 from tests.conformance.wire import Wire, provider_for
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, json_reply
 
@@ -78,12 +80,7 @@ async def test_loading(case: Wire) -> None:
 def changed(wire: Wire, gets: dict[str, Reply], *without: str) -> Wire:
     """The server with some answers more and some less."""
     kept = {path: reply for path, reply in wire.gets.items() if path not in without}
-    return Wire(
-        **{
-            **{name: getattr(wire, name) for name in Wire.__dataclass_fields__},
-            "gets": {**kept, **gets},
-        }
-    )
+    return replace(wire, gets={**kept, **gets})
 
 
 _GREETING = "/.well-known/localai.json"
@@ -127,6 +124,65 @@ _GREETING = "/.well-known/localai.json"
 async def test_imitators(case: Wire) -> None:
     identity = await identify(case)
     assert identity.backend == case.known_as
+
+
+def only(wire: Wire, gets: dict[str, Reply], rest: Reply | None = None) -> Wire:
+    """The server when it answers nothing but this."""
+    return replace(wire, gets=gets, unknown=(lambda _: rest) if rest else wire.unknown)
+
+
+_NO_SERVER_HEADER = json_reply(200, koboldcpp.VERSION)
+_EMPTY = fastapi({"object": "list", "data": []})
+_OLD_APHRODITE = fastapi({"object": "list", "data": [{"id": "m", "owned_by": "pygmalionai"}]})
+_FASTCHAT_PATHS = fastapi({"openapi": "3.1.0", "paths": {"/v1/models": {}, "/api/v1/token_check": {}}})
+
+
+@scenario(
+    "identified by its other signs",
+    [
+        documented("aphrodite", only(aphrodite.WIRE, {"/v1/models": _OLD_APHRODITE}), "0.6"),
+        documented(  # behind something that takes the header away
+            "koboldcpp",
+            only(koboldcpp.WIRE, {"/api/extra/version": _NO_SERVER_HEADER}, fastapi({}, "404 Not Found")),
+            "no header",
+        ),
+        documented(  # modules/api/script.py:149-160, v4.9: called by another name than localhost
+            "textgen",
+            only(textgen.WIRE, {}, fastapi({"detail": "Invalid host header"}, "400 Bad Request")),
+            "host",
+        ),
+        documented(
+            "textgen",
+            only(
+                textgen.WIRE,
+                {
+                    "/v1/models": _EMPTY,
+                    "/v1/internal/model/info": fastapi(
+                        {"model_name": "None", "lora_names": [], "loader": None}
+                    ),
+                },
+            ),
+            "no model",
+        ),
+        documented(
+            "fastchat",
+            only(WIRE["fastchat"], {"/v1/models": _EMPTY, "/openapi.json": _FASTCHAT_PATHS}),
+            "no worker",
+        ),
+        documented(
+            "production-stack",
+            only(WIRE["production-stack"], {"/v1/models": _EMPTY, "/engines": fastapi([])}),
+            "no engine",
+        ),
+        documented("lmstudio", only(lmstudio.WIRE, {}, lmstudio.NO_KEY), "every path locked"),
+        documented("localai", only(localai.WIRE, {"/v1/models": localai.NO_KEY}), "before 4.2, locked"),
+        documented(
+            "vllm", only(WIRE["vllm"], {"/version": fastapi({"version": "0.6.3.post1"})}), "its version alone"
+        ),
+    ],
+)
+async def test_other_signs(case: Wire) -> None:
+    assert (await identify(case)).backend == case.known_as
 
 
 async def test_a_server_that_says_200_to_everything_is_nobody_else() -> None:

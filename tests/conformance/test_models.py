@@ -81,6 +81,22 @@ async def test_older_lists(case: tuple[Wire, dict[str, Reply]]) -> None:
     assert model == expected
 
 
+@scenario("list of models to choose from", [documented("llamacpp", LLAMACPP_WIRE)])
+async def test_choice_of_models(case: Wire) -> None:
+    """Started without one, it tells which are in memory (server-models.cpp, b11434)."""
+    states = {"a": "loaded", "b": "unloaded", "c": "sleeping", "d": "loading"}
+    data = [
+        {"id": name, "object": "model", "owned_by": "llamacpp", "status": {"value": state}}
+        for name, state in states.items()
+    ]
+    async with case.serving(gets={"/v1/models": json_reply(200, {"object": "list", "data": data})}) as (
+        _,
+        provider,
+    ):
+        models = await provider.list_models()
+    assert {model.id: model.loaded for model in models} == {"a": True, "b": False, "c": True, "d": False}
+
+
 @scenario(
     "an adapter and its base model",
     [

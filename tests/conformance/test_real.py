@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -26,6 +27,8 @@ from ollm_daemon.domain import (
 )
 from ollm_daemon.errors import ErrorKind, UnsupportedError
 from ollm_daemon.generation import Candidate, run_chat
+from ollm_daemon.providers._openai_dialect import encode_format
+from ollm_daemon.providers.backends import BACKENDS
 from ollm_daemon.providers.base import ProviderAdapter
 from ollm_daemon.providers.catalog import KINDS
 from ollm_daemon.providers.embedded import bundled_model
@@ -238,6 +241,19 @@ async def test_json(case: str, bench: Bench) -> None:
         result = await run_chat([Candidate(provider, "tiny")], request)
     assert result.text.lstrip().startswith("{")
     assert (result.finish_reason == "length") == ("was cut at the token limit" in " ".join(result.warnings))
+
+
+async def test_the_grammar_of_json_is_one(bench: Bench) -> None:
+    """What servers without `response_format` are sent: llama.cpp takes it, and gives JSON or is cut."""
+    grammar = ResponseFormat(
+        "grammar", encode_format(ResponseFormat("json"), BACKENDS["textgen"])["grammar_string"]
+    )
+    async with bench.provider("llamacpp") as provider:
+        for seed in range(8):
+            options = GenerationOptions(max_tokens=200, seed=seed, temperature=1.5)
+            answer = await ask(provider, replace(LONGER, response_format=grammar, options=options))
+            if answer.finished.reason == "stop":
+                json.loads(answer.text)
 
 
 @scenario("constraint: regex", [unsupported(name, name) for name in ("llamacpp", "embedded")])

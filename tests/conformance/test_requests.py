@@ -174,6 +174,14 @@ async def test_images(case: Wire) -> None:
         assert message == {"role": "user", "content": _PARTS}
 
 
+@scenario("text in several parts", [documented(wire.backend, wire) for wire in WIRES])
+async def test_text_parts(case: Wire) -> None:
+    """Without an image they go as one text: templates of many servers know nothing else."""
+    parts = (TextPart("What is "), TextPart("this?"))
+    [message] = (await sent(case, messages=(Message("user", parts),)))["messages"]
+    assert message == {"role": "user", "content": "What is this?"}
+
+
 BLIND = [OLLAMA_WIRE, lmstudio.WIRE, koboldcpp.WIRE, tabbyapi.WIRE, WIRE["llamacpp"]]
 
 
