@@ -95,7 +95,7 @@ _GREETING = "/.well-known/localai.json"
         # Its own answers to /api/* and /props are those of Ollama and llama.cpp.
         documented("koboldcpp", koboldcpp.WIRE, "as Ollama and llama.cpp"),
         documented("aphrodite", aphrodite.WIRE, "as KoboldCpp and vLLM"),
-        documented(  # up to 0.10 (companion document of the Kobold family)
+        documented(  # up to 0.10; without that route since 0.20
             "aphrodite",
             changed(
                 aphrodite.WIRE,
