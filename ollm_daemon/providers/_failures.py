@@ -47,7 +47,8 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], ErrorKind], ...] = (
     ),
     (
         re.compile(
-            r"does not support|not supported by this|no model support|requires --enable-auto-tool-choice",
+            r"does not support|not supported by this|no model support|requires --enable-auto-tool-choice"
+            r"|input is not supported|is not a multimodal model",
             re.IGNORECASE,
         ),
         ErrorKind.UNSUPPORTED,
@@ -71,7 +72,7 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], ErrorKind], ...] = (
     (re.compile(r"unexpected endpoint or method", re.IGNORECASE), ErrorKind.PROTOCOL),
     (re.compile(r"server busy|server is busy|high traffic", re.IGNORECASE), ErrorKind.OVERLOADED),
 )
-_NO_SUCH_PATH = re.compile(r"(404 page |file )?not found", re.IGNORECASE)
+_NO_SUCH_PATH = re.compile(r"(404 page |file |resource )?not found", re.IGNORECASE)
 """What frameworks say of a path they do not have; not a word about a model."""
 _LOADING = re.compile(r"loading model|model_loading|still loading|model is loading", re.IGNORECASE)
 _BY_CODE = {40301: ErrorKind.NOT_FOUND, 40303: ErrorKind.CONTEXT_LENGTH, 50001: ErrorKind.OVERLOADED}

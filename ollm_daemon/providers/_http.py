@@ -257,7 +257,8 @@ class UpstreamClient(Upstream):
             headers=headers,
             content=content,
             # The phases are watched by `Watch`; only connecting is bounded by the transport itself.
-            extensions={"timeout": {"connect": timeouts.connect}},
+            # Whatever we ask for may be done twice: a model that wrote in vain, or is loaded already.
+            extensions={"timeout": {"connect": timeouts.connect}, "repeatable": True},
         )
 
     def _url(self, path: str) -> httpx.URL:

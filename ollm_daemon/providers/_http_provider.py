@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from pydantic_core import to_json
+
 from ollm_daemon.domain import (
     ChatRequest,
     Identity,
@@ -27,6 +29,8 @@ SMALLEST_WINDOW = 2048
 """Tokens that any model in use takes."""
 MARGIN = 16
 """Tokens kept free, as templates add some that are not counted."""
+TURN_BYTES = 16
+"""What a template writes around one message, as far as an estimate is concerned."""
 
 
 class HttpProvider:
@@ -118,19 +122,33 @@ class HttpProvider:
         """As `ProviderAdapter.count_tokens`: an estimate."""
         return TokenCount(int(_bytes_of(request) / BYTES_PER_TOKEN) + 1, exact=False)
 
+    def with_tools(self, counted: TokenCount, request: ChatRequest) -> TokenCount:
+        """The count of a route that takes no tools, with an estimate of those."""
+        size = bytes_of_tools(request)
+        if not size:
+            return counted
+        return TokenCount(counted.tokens + int(size / BYTES_PER_TOKEN) + 1, exact=False)
+
     def _is_window_ours(self) -> bool:
         """Whether the user told a window that the server does not guard."""
         return self.settings.context_length is not None
 
     async def _known(self, model: str) -> ModelInfo | None:
-        """What the server said of a model a little while ago; `None` when it says nothing."""
+        """What the server said of a model a little while ago; `None` when it says nothing.
+
+        Where any name means what is loaded, so does one that the server never heard of.
+        """
         now = asyncio.get_running_loop().time()
         if self._models is None or now - self._models[0] > KNOWN_SECONDS:
             try:
                 self._models = now, await self.list_models()
             except ProviderError:
                 return None
-        return find_model(self._models[1], model)
+        found = find_model(self._models[1], model)
+        if found is None and self.backend.ignores_model:
+            loaded = [known for known in self._models[1] if known.loaded is not False]
+            return loaded[0] if len(loaded) == 1 else None
+        return found
 
     async def _require(self, model: str, capability: str, what: str) -> None:
         """Refuse what the model is known not to do.
@@ -204,4 +222,15 @@ def find_model(models: list[ModelInfo], name: str) -> ModelInfo | None:
 
 
 def _bytes_of(request: ChatRequest) -> int:
-    return sum(len(message.text.encode()) for message in request.messages)
+    """Bytes of all that the model reads: turns with what stands around them, calls and tools."""
+    return bytes_of_tools(request) + sum(
+        TURN_BYTES
+        + len(message.text.encode())
+        + sum(len(call.arguments.encode()) for call in message.tool_calls)
+        for message in request.messages
+    )
+
+
+def bytes_of_tools(request: ChatRequest) -> int:
+    """Bytes of the tools, which a template writes into the prompt."""
+    return len(to_json(request.tools)) if request.tools else 0

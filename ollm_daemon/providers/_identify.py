@@ -38,14 +38,17 @@ async def identify(client: UpstreamClient, seconds: float = LOOK_SECONDS) -> Ide
         ProviderError: No connection.
     """
     look = _Look(client, seconds)
-    with anyio.move_on_after(seconds):
-        for sign, name in SIGNS:
-            if await look.shows(sign):
-                return Identity(name, await look.version(name), look.state)
-        return Identity(None, None, look.state)
-    raise TimeoutPassedError(
-        f"The server at {client.base_url} was too slow to say what it is.", kind=ErrorKind.TIMEOUT_IDLE
-    )
+    name: str | None = None
+    version: str | None = None
+    with anyio.move_on_after(seconds) as limit:
+        name = await look.name()
+        await look.ask(MODELS_PATH)  # tells whether it wants a key
+        version = await look.version(name) if name else None
+    if name is None and limit.cancelled_caught:
+        raise TimeoutPassedError(
+            f"The server at {client.base_url} was too slow to say what it is.", kind=ErrorKind.TIMEOUT_IDLE
+        )
+    return Identity(name, version, look.state)
 
 
 class _Look:
@@ -59,21 +62,33 @@ class _Look:
         self._seen: dict[str, tuple[Seen, Any] | None] = {}
         self.state: Literal["ready", "loading", "locked"] = "ready"
 
-    async def shows(self, sign: Sign) -> bool:
+    async def name(self) -> str | None:
+        """Whose sign shows first."""
+        for sign, name in SIGNS:
+            if await self._shows(sign):
+                return name
+        return None
+
+    async def _shows(self, sign: Sign) -> bool:
         """Whether a sign is there."""
         if sign.path == ANYWHERE:
             return any(_holds(sign, *answer) for answer in self._seen.values() if answer)
-        answer = await self._ask(sign.path)
+        answer = await self.ask(sign.path)
         return answer is not None and _holds(sign, *answer)
 
     async def version(self, name: str) -> str | None:
         """The version, where the backend tells it."""
         where = BACKENDS[name].version
-        answer = await self._ask(where.path) if where and self.state == "ready" else None
+        answer = await self.ask(where.path) if where and self.state != "loading" else None
         version = value_at(answer[1], where.keys) if where and answer else None
         return version if isinstance(version, str) and version else None
 
-    async def _ask(self, path: str) -> tuple[Seen, Any] | None:
+    async def ask(self, path: str) -> tuple[Seen, Any] | None:
+        """What it answers to a GET; `None` when it does not.
+
+        Raises:
+            UnreachableError: It has not answered anything yet.
+        """
         if path not in self._seen:
             self._seen[path] = None
             try:

@@ -16,10 +16,11 @@ from ollm_daemon.domain import (
     Timings,
     TokenLogprob,
     Tool,
+    ToolCall,
     ToolCallDelta,
     Usage,
 )
-from ollm_daemon.errors import ProviderError, UnsupportedError
+from ollm_daemon.errors import BrokenAnswerError, InvalidRequestError, ProviderError, UnsupportedError
 from ollm_daemon.providers._failures import find_failure, refused_in_stream
 from ollm_daemon.providers._json import decode_json, value_at
 from ollm_daemon.providers._ndjson import NdjsonDecoder
@@ -62,6 +63,7 @@ def encode_chat(request: ChatRequest, window: int | None = None) -> dict[str, An
 
     Raises:
         UnsupportedError: Ollama has no such constraint.
+        InvalidRequestError: The arguments of an earlier tool call are not an object.
     """
     body: dict[str, Any] = {
         "model": request.model,
@@ -124,14 +126,31 @@ def _encode_message(message: Message, request: ChatRequest) -> dict[str, Any]:
         encoded["images"] = [image.data for image in message.images]
     if message.tool_calls:
         encoded["tool_calls"] = [
-            {"function": {"name": call.name, "arguments": decode_json(call.arguments or "{}")}}
-            for call in message.tool_calls
+            {"function": {"name": call.name, "arguments": _arguments(call)}} for call in message.tool_calls
         ]
     if message.tool_call_id is not None:
         names = {call.id: call.name for turn in request.messages for call in turn.tool_calls}
         encoded["tool_call_id"] = message.tool_call_id
         encoded["tool_name"] = names.get(message.tool_call_id, message.tool_call_id)
     return encoded
+
+
+def _arguments(call: ToolCall) -> dict[str, Any]:
+    """The arguments as the object that Ollama wants (api/types.go, v0.33).
+
+    Raises:
+        InvalidRequestError: They are something else; models write what they like.
+    """
+    try:
+        arguments = decode_json(call.arguments or "{}")
+    except BrokenAnswerError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise InvalidRequestError(
+            f"The arguments of the call of {call.name} are not a JSON object.",
+            hint="Correct them before the conversation goes on.",
+        )
+    return arguments
 
 
 class ChatDecoder:

@@ -46,10 +46,16 @@ _FAILED_FINISH = frozenset({"error", "abort"})
 
 
 class ChatDecoder:
-    """Reads one answer of `/v1/chat/completions`: bytes in, batches of events out."""
+    """Reads one answer of `/v1/chat/completions`: bytes in, batches of events out.
 
-    def __init__(self, backend: Backend, *, is_json: bool = False) -> None:
+    Args:
+        is_json: The answer is one document and not a stream.
+        has_stops: The request named stop strings, so one of them may have been hit.
+    """
+
+    def __init__(self, backend: Backend, *, is_json: bool = False, has_stops: bool = True) -> None:
         self._backend = backend
+        self._length_means_stop = backend.length_means_stop and has_stops
         self._sse = SseDecoder(extras=True)
         self._whole = bytearray() if is_json else None
         self._reason: FinishReason | None = None
@@ -184,7 +190,7 @@ class ChatDecoder:
     def _take_reason(self, reason: str) -> None:
         if reason in _FAILED_FINISH:
             raise refused_in_stream(Failure("the engine stopped before the answer was complete"))
-        if reason == "length" and self._backend.length_means_stop:
+        if reason == "length" and self._length_means_stop:
             reason = "stop"
         self._reason = _FINISH.get(reason, "unknown")
 

@@ -149,8 +149,8 @@ def encode_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 def _encode_message(message: Message) -> dict[str, Any]:
     encoded: dict[str, Any] = {"role": message.role}
-    if isinstance(message.content, str):
-        encoded["content"] = message.content
+    if isinstance(message.content, str) or not message.images:
+        encoded["content"] = message.text  # templates of many servers take nothing else
     else:
         encoded["content"] = [
             {"type": "text", "text": part.text}

@@ -39,6 +39,11 @@ class StopFilter:
                 passed.append(event)
         return passed
 
+    def rest(self) -> list[ProviderEvent]:
+        """What is still held back, when the answer is over."""
+        held, self._held = self._held, ""
+        return [TextDelta(held)] if held else []
+
     def _take(self, text: str) -> str:
         text = self._held + text
         at = min((place for stop in self._stops if (place := text.find(stop)) >= 0), default=-1)
@@ -62,10 +67,15 @@ async def stop_at(
 ) -> AsyncIterator[list[ProviderEvent]]:
     """The same events, up to the first stop string; leaving then closes the stream upstream."""
     watch = StopFilter(stops)
-    async for batch in batches:
-        passed = watch.feed(batch)
-        if watch.hit:
-            yield [*passed, Finished("stop")]
-            return
-        if passed:
-            yield passed
+    try:
+        async for batch in batches:
+            passed = watch.feed(batch)
+            if watch.hit:
+                yield [*passed, Finished("stop")]
+                return
+            if passed:
+                yield passed
+    except Exception:
+        if rest := watch.rest():
+            yield rest
+        raise

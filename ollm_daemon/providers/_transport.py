@@ -300,7 +300,8 @@ class StreamTransport(httpx.AsyncBaseTransport):
             except BaseException as error:
                 dropped = not fresh and connection.closed and connection.received == 0
                 self._release(key, connection, drain=False)
-                if dropped and request.method in _SAFE and isinstance(error, httpx.RemoteProtocolError):
+                safe = request.method in _SAFE or request.extensions.get("repeatable", False)
+                if dropped and safe and isinstance(error, httpx.RemoteProtocolError):
                     # Perhaps the server read it before it closed: what is not safe is not sent twice.
                     continue
                 raise

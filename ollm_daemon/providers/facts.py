@@ -210,7 +210,7 @@ class Backend:
         names_tools: Whether it can be told to call one tool by name.
         images: Whether it takes images at all.
         logprobs: Whether its chat tells probabilities.
-        length_means_stop: `finish_reason` "length" also stands for a stop string that was hit.
+        length_means_stop: `finish_reason` "length" also stands for a stop string of the request that was hit.
         error_text: A first text with this prefix is an error message, not an answer.
         tells_errors_whole: A stream that it cuts without a word has a reason when asked without streaming.
         abort: Path and key of the route that stops a generation, for a server that does not notice a closed

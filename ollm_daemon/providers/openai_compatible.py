@@ -31,6 +31,7 @@ from ollm_daemon.errors import (
     ErrorKind,
     ProviderError,
     RefusedError,
+    TimeoutPassedError,
     UnreachableError,
     UnsupportedError,
 )
@@ -49,7 +50,7 @@ from ollm_daemon.providers._model_lists import decode_models
 from ollm_daemon.providers._openai_answer import ChatDecoder
 from ollm_daemon.providers._openai_dialect import encode_chat, encode_messages, stops_left
 from ollm_daemon.providers._stops import stop_at
-from ollm_daemon.providers.backends import BACKENDS
+from ollm_daemon.providers.backends import BACKENDS, VLLM_FRONTS
 from ollm_daemon.providers.base import Capabilities, ChatStream, count, decode_stream
 from ollm_daemon.providers.facts import Backend, ModelAction
 
@@ -131,7 +132,8 @@ class OpenAICompatibleProvider(HttpProvider):
         ):
             # TabbyAPI may be set to answer a request for a stream with plain JSON.
             whole = stream.content_type == "application/json"
-            batches = decode_stream(stream, ChatDecoder(backend, is_json=whole))
+            decoder = ChatDecoder(backend, is_json=whole, has_stops=bool(request.options.stop))
+            batches = decode_stream(stream, decoder)
             stops = stops_left(request.options, backend)
             yield stop_at(batches, stops) if stops else batches
 
@@ -214,7 +216,9 @@ class OpenAICompatibleProvider(HttpProvider):
         except ProviderError:
             return await super().count_tokens(request)
         tokens = len(found) if isinstance(found, list) else count(found)
-        return await super().count_tokens(request) if tokens is None else TokenCount(tokens, exact=True)
+        if tokens is None:
+            return await super().count_tokens(request)
+        return self.with_tools(TokenCount(tokens, exact=True), request)
 
     async def is_loading(self, model: str) -> bool:
         """Servers of this dialect have no common way to tell."""
@@ -260,10 +264,10 @@ class OpenAICompatibleProvider(HttpProvider):
         """Ask the same without streaming, for one token.
 
         Raises:
-            RefusedError: What the server says then.
+            RefusedError: What the server says then; a server that is gone says nothing.
         """
         again = {key: value for key, value in body.items() if key != "stream_options"}
-        with contextlib.suppress(BrokenAnswerError):
+        with contextlib.suppress(BrokenAnswerError, UnreachableError, TimeoutPassedError):
             await self.http.call("POST", path, {**again, "stream": False, "max_tokens": 1})
 
     def _sends(self, header: str) -> bool:
@@ -292,6 +296,8 @@ class OpenAICompatibleProvider(HttpProvider):
         hint = self.settings.backend
         if hint == "generic" or BACKENDS[found] is self.backend:
             return
+        if found == "vllm" and hint in VLLM_FRONTS:
+            return  # a router that passes everything through shows nothing of its own
         if hint != "auto":
             said = f"The server at {self.base_url} is {BACKENDS[found].title}, not {self.backend.title}, "
             said += f"and is treated so; correct `providers.{self.name}.backend`, or leave it out."

@@ -19,6 +19,7 @@ from ollm_daemon.protocol import completion
 from ollm_daemon.server import convert
 from ollm_daemon.server.context import Context, Document, candidates, one_model
 from ollm_daemon.server.deltas import delta_sink
+from ollm_daemon.server.endpoint import INVALID_PARAMS, RpcError
 from ollm_daemon.server.greeting import ACCEPTED, look_up
 from ollm_daemon.server.positions import offset_at, position_at, units
 
@@ -106,9 +107,9 @@ async def offer_in_list(context: Context, params: Any) -> Any:
 
 async def run_command(context: Context, params: Any) -> Any:
     """`workspace/executeCommand`: the editor tells that an offer was accepted."""
-    if look_up(params, "command") == ACCEPTED:
-        context.completion.statistics.accepted += 1
-    return None
+    if look_up(params, "command") != ACCEPTED:
+        raise RpcError(INVALID_PARAMS, f"Invalid params: the only command is `{ACCEPTED}`.")
+    context.completion.statistics.accepted += 1
 
 
 async def answer_infill(context: Context, params: completion.InfillParams) -> completion.InfillResult:

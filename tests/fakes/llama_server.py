@@ -34,10 +34,21 @@ class LlamaServer:
 
 @contextmanager
 def llama_server(
-    model: Path, *, api_key: str | None = None, parallel: int = 1, context: int = 2048
+    model: Path,
+    *,
+    api_key: str | None = None,
+    parallel: int = 1,
+    context: int = 2048,
+    template: str | None = None,
 ) -> Iterator[LlamaServer]:
-    """A server with `model` loaded; `context` is what each of its `parallel` slots gets."""
+    """A server with `model` loaded; `context` is what each of its `parallel` slots gets.
+
+    Args:
+        template: The chat template, when it is not to be the model's own.
+    """
     options = [f"--parallel={parallel}", f"--context={context}"]
+    if template is not None:
+        options.append(f"--template={template}")
     if api_key is not None:
         options.append(f"--api-key={api_key}")
     with _child(model, options) as process:
@@ -95,6 +106,7 @@ def _serve() -> None:
     parser.add_argument("--api-key")
     parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--context", type=int, default=2048)
+    parser.add_argument("--template")
     parser.add_argument("--verbose", action="store_true")
     wanted = parser.parse_args()
 
@@ -112,6 +124,8 @@ def _serve() -> None:
     params.offline = True
     if wanted.api_key:
         params.api_keys = [wanted.api_key]
+    if wanted.template:
+        params.chat_template = wanted.template
     if not wanted.verbose:
         params.verbosity = -1
     server = xllamacpp.Server(params)

@@ -107,7 +107,7 @@ BAD_REQUESTS: list[tuple[str, Any, int]] = [
     ("no/such/method", {}, -32601),
     ("__class__", {}, -32601),
     ("$/unknown", {}, -32601),
-    ("workspace/executeCommand", {"command": "rm"}, -32601),
+    ("workspace/executeCommand", {"command": "rm"}, -32602),
     ("ollm/completion/delta", {}, -32601),
     ("ollm/chat", None, -32602),
     ("ollm/chat", [], -32602),

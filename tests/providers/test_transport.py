@@ -249,6 +249,19 @@ async def test_what_the_server_may_have_processed_is_not_sent_again(end: End) ->
 
 
 @pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
+async def test_what_may_be_done_twice_is_sent_again_on_a_new_connection(end: End) -> None:
+    async with (
+        ScriptedUpstream([OK, Reply(end), OK]) as upstream,
+        client_for() as (client, transport),
+    ):
+        for body in (b"1", b"2"):
+            request = client.build_request("POST", upstream.url, content=body)
+            request.extensions["repeatable"] = True
+            assert (await client.send(request)).content == b"ok"
+        assert [request.body for request in upstream.requests] == [b"1", b"2", b"2"]
+
+
+@pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
 async def test_a_kept_connection_that_was_closed_is_seen_before_anything_is_sent(end: End) -> None:
     """The server closes while our loop is busy, so that nothing has told us yet."""
     go = anyio.Event()

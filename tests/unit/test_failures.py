@@ -67,7 +67,7 @@ CAPTURED: dict[tuple[str, str], Expected] = {
     (VLLM, "err-context-overflow-stream"): (400, K.CONTEXT_LENGTH, "at least 2049 input tokens"),
     (VLLM, "err-embeddings"): (404, K.PROTOCOL, "Not Found"),
     (VLLM, "err-empty-messages"): (400, K.INVALID, "Cannot apply chat template to an empty conversation"),
-    (VLLM, "err-image-on-text-model"): (400, K.INVALID, "tiny is not a multimodal model"),
+    (VLLM, "err-image-on-text-model"): (400, K.UNSUPPORTED, "tiny is not a multimodal model"),
     (VLLM, "err-logit-bias"): (400, K.INVALID, "out-of-vocab token ids"),
     (VLLM, "err-max-tokens-over-context"): (400, K.INVALID, "max_tokens=100000 cannot be greater"),
     (VLLM, "err-max-tokens-zero"): (400, K.INVALID, "max_tokens must be at least 1, got 0"),
@@ -187,7 +187,7 @@ DOCUMENTED: dict[str, tuple[int, Any, ErrorKind, str]] = {
     "llama.cpp: no projector": (
         500,
         {"error": {"code": 500, "message": "image input is not supported - hint: x", "type": "server_error"}},
-        K.BACKEND,
+        K.UNSUPPORTED,
         "image input is not supported",
     ),
     "llama.cpp: metrics off": (
