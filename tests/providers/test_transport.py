@@ -252,7 +252,7 @@ async def test_what_the_server_may_have_processed_is_not_sent_again(end: End) ->
 async def test_what_may_be_done_twice_is_sent_again_on_a_new_connection(end: End) -> None:
     async with (
         ScriptedUpstream([OK, Reply(end), OK]) as upstream,
-        client_for() as (client, transport),
+        client_for() as (client, _),
     ):
         for body in (b"1", b"2"):
             request = client.build_request("POST", upstream.url, content=body)
