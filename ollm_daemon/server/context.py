@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ import anyio
 
 from ollm_daemon.completion.engine import CompletionEngine
 from ollm_daemon.completion.statistics import CompletionStatistics
-from ollm_daemon.errors import ConfigError
+from ollm_daemon.errors import ConfigError, ProviderError
 from ollm_daemon.generation import Candidate, StartSoon, choose_model
 from ollm_daemon.protocol import state
 from ollm_daemon.providers.base import ProviderAdapter
@@ -66,6 +67,16 @@ class Context:
     completion: CompletionEngine
     document: Callable[[str], Awaitable[Document | None]]
     encoding: Callable[[], str]
+
+
+@contextmanager
+def naming(adapter: ProviderAdapter, model: str | None = None) -> Iterator[None]:
+    """Let failures inside tell whose they are."""
+    try:
+        yield
+    except ProviderError as error:
+        error.provider, error.model = error.provider or adapter.name, error.model or model
+        raise
 
 
 async def candidates(

@@ -14,7 +14,7 @@ from ollm_daemon.protocol import state
 from ollm_daemon.protocol.base import WireModel
 from ollm_daemon.providers.facts import ModelAction
 from ollm_daemon.server import convert
-from ollm_daemon.server.context import Context, one_model, one_provider
+from ollm_daemon.server.context import Context, naming, one_model, one_provider
 from ollm_daemon.server.progress import WorkDone
 
 _TITLES: Mapping[ModelAction, str] = {
@@ -28,7 +28,8 @@ _TITLES: Mapping[ModelAction, str] = {
 async def list_models(context: Context, params: state.ModelsListParams) -> state.ModelsListResult:
     """`ollm/models/list`."""
     adapter = await one_provider(context, params.provider)
-    models = await adapter.list_models()
+    with naming(adapter):
+        models = await adapter.list_models()
     return state.ModelsListResult(
         provider=adapter.name, models=[convert.from_model(model) for model in models]
     )
@@ -37,9 +38,9 @@ async def list_models(context: Context, params: state.ModelsListParams) -> state
 async def show_model(context: Context, params: state.ModelsShowParams) -> state.ModelsShowResult:
     """`ollm/models/show`."""
     adapter, model = await one_model(context, params.provider, params.model)
-    return state.ModelsShowResult(
-        provider=adapter.name, model=convert.from_model(await adapter.show_model(model))
-    )
+    with naming(adapter, model):
+        shown = await adapter.show_model(model)
+    return state.ModelsShowResult(provider=adapter.name, model=convert.from_model(shown))
 
 
 async def change_model(
@@ -49,7 +50,7 @@ async def change_model(
     adapter, model = await one_model(context, params.provider, params.model)
     keep_alive = params.keep_alive if isinstance(params, state.ModelsLoadParams) else None
     work = WorkDone(context, params.work_done_token, _TITLES[action].format(model=model))
-    with work.running():
+    with work.running(), naming(adapter, model):
         async with adapter.change_model(action, model, keep_alive) as progress:
             async for step in progress:
                 await work.report(step)
