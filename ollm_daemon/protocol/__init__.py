@@ -13,6 +13,7 @@ METHOD_NAMES = (
     "ollm/completion/delta",
     "ollm/config/didChange",
     "ollm/config/get",
+    "ollm/config/set",
     "ollm/models/delete",
     "ollm/models/didChange",
     "ollm/models/list",
