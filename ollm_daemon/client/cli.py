@@ -1,84 +1,63 @@
 """`ollm`: ask a model from the shell, and look at what the daemon knows.
 
 Exit codes: 0 answered · 2 wrong usage · 65 the request cannot be answered (empty or too long a
-prompt, input that is not text) · 69 the server is not available · 70 a fault of ours · 76 the server's
-answer was broken · 77 the key is missing or wrong · 78 the configuration is wrong · 130 interrupted.
+prompt, input that is not text) · 69 the server is not available · 70 a fault of ours · 74 reading or
+writing failed · 76 the server's answer was broken · 77 the key is missing or wrong · 78 the configuration
+is wrong · 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ollm_daemon import __version__
 from ollm_daemon.client._client import Daemon, DaemonError, DaemonGone, connect_daemon, open_daemon
-from ollm_daemon.client.render import Screen, table
-from ollm_daemon.protocol import chat, state
-
-OK, USAGE, DATA, UNAVAILABLE, SOFTWARE, PROTOCOL, NO_PERMISSION, CONFIG, INTERRUPTED = (
-    0,
-    2,
-    65,
-    69,
-    70,
-    76,
-    77,
-    78,
-    130,
+from ollm_daemon.client.arguments import make_parser
+from ollm_daemon.client.commands import COMMANDS
+from ollm_daemon.client.exit_codes import (
+    CONFIG,
+    DATA,
+    EXIT_CODES,
+    INTERRUPTED,
+    IO_ERROR,
+    OK,
+    SOFTWARE,
+    UNAVAILABLE,
+    USAGE,
+    UsageError,
 )
+from ollm_daemon.client.render import Screen
+from ollm_daemon.protocol import chat, state
+from ollm_daemon.standard_streams import open_standard_streams
+
+_ANSWERED_BY_A_SERVER = frozenset({None, "models"})
+"""Commands, none among them, that fail on a wrong configuration."""
 INVALID_PARAMS = -32602
 REQUEST_FAILED = -32803
-EXIT_CODES: Mapping[str, int] = {
-    "config": CONFIG,
-    "unsupported": DATA,
-    "invalid": DATA,
-    "too_large": DATA,
-    "context_length": DATA,
-    "not_found": CONFIG,
-    "auth": NO_PERMISSION,
-    "forbidden": NO_PERMISSION,
-    "unreachable": UNAVAILABLE,
-    "dns": UNAVAILABLE,
-    "tls": UNAVAILABLE,
-    "proxy": UNAVAILABLE,
-    "timeout_connect": UNAVAILABLE,
-    "timeout_first_token": UNAVAILABLE,
-    "timeout_idle": UNAVAILABLE,
-    "timeout_total": UNAVAILABLE,
-    "rate_limited": UNAVAILABLE,
-    "overloaded": UNAVAILABLE,
-    "backend": UNAVAILABLE,
-    "redirect": PROTOCOL,
-    "protocol": PROTOCOL,
-    "bad_content_type": PROTOCOL,
-    "stream_truncated": PROTOCOL,
-    "limit": PROTOCOL,
-    "internal": SOFTWARE,
-}
-
-
-class UsageError(Exception):
-    """What the user asked for cannot be done; the exit code says which way."""
-
-    def __init__(self, message: str, code: int = USAGE) -> None:
-        super().__init__(message)
-        self.code = code
+ERROR_MESSAGE = 1
+"""LSP's `MessageType.Error`."""
+MAX_INPUT = 8 << 20
+"""Bytes of standard input: more than any model reads, and escaped it still fits a message."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    flags = _parser().parse_args(argv)
+    open_standard_streams()
+    exit_codes = re.sub(r"\s+", " ", (__doc__ or "").partition("\n\n")[2])
+    flags = make_parser(COMMANDS, exit_codes).parse_args(argv)
     screen = Screen(as_json=flags.json)
     try:
-        return asyncio.run(_run(flags, screen))
+        # Read before the loop runs: there Ctrl-C would only cancel a task that is not listening.
+        prompt = _read_prompt(flags)
+        return asyncio.run(_run(flags, screen, prompt))
     except KeyboardInterrupt:
         screen.end_line()
         return INTERRUPTED
@@ -110,40 +89,50 @@ def _report(error: BaseException, screen: Screen) -> int:
             screen.fail(str(error), (error.data and error.data.hint) or "", shown)
             return EXIT_CODES.get(kind, SOFTWARE)
         case DaemonGone():
-            screen.fail("The daemon ended before it answered.", "What it printed above says why.", {})
+            hint = "If it printed nothing above, somebody else ended it."
+            screen.fail("The daemon ended before it answered.", hint, {"kind": "internal"})
             return SOFTWARE
         case OSError():
-            screen.fail(f"Cannot reach the daemon: {error.strerror or error}.", "", {"kind": "unreachable"})
-            return UNAVAILABLE
+            screen.fail(f"Reading or writing failed: {error.strerror or error}.", "", {"kind": "internal"})
+            return IO_ERROR
         case _:
             raise error
 
 
-async def _run(flags: argparse.Namespace, screen: Screen) -> int:
-    prompt = _read_prompt(flags) if flags.command is None else ""
+async def _run(flags: argparse.Namespace, screen: Screen, prompt: str) -> int:
     async with _open(flags, screen) as daemon:
         await _apply_flags(daemon, flags)
-        if flags.command in (None, "models"):
-            await _check_configuration(daemon, screen)
-        command: Callable[[Daemon, argparse.Namespace, Screen], Coroutine[Any, Any, int]]
+        if flags.command in _ANSWERED_BY_A_SERVER:
+            await _check_configuration(daemon)
         if flags.command is None:
             return await _ask(daemon, flags, screen, prompt)
-        command = _COMMANDS[flags.command]
-        return await command(daemon, flags, screen)
+        return await COMMANDS[flags.command](daemon, flags, screen)
 
 
-def _open(flags: argparse.Namespace, screen: Screen) -> AbstractAsyncContextManager[Daemon]:
+@contextlib.asynccontextmanager
+async def _open(flags: argparse.Namespace, screen: Screen) -> AsyncIterator[Daemon]:
     def on_notification(method: str, params: Any) -> None:
-        if method == "window/showMessage" and flags.command != "config":
-            screen.note(str(params.get("message", "")), warning=True)
+        if method != "window/showMessage" or flags.command == "config":
+            return
+        if params.get("type") == ERROR_MESSAGE and flags.command in _ANSWERED_BY_A_SERVER:
+            return  # the run ends with it: see `_check_configuration`
+        screen.note(str(params.get("message", "")), warning=True)
 
-    settings = {key: value for key in ("provider", "model") if (value := getattr(flags, key))}
-    options = {"flags": settings}
-    folder = Path.cwd()
-    if flags.connect is None:
-        return open_daemon(options=options, folder=folder, on_notification=on_notification)
-    host, port, token = _find_token(flags.connect)
-    return connect_daemon(host, port, token, options=options, folder=folder, on_notification=on_notification)
+    options = {"flags": {key: value for key in ("provider", "model") if (value := getattr(flags, key))}}
+    more: dict[str, Any] = {"options": options, "folder": Path.cwd(), "on_notification": on_notification}
+    async with contextlib.AsyncExitStack() as stack:
+        if flags.connect is None:
+            daemon = await stack.enter_async_context(open_daemon(**more))
+        else:
+            try:
+                connecting = connect_daemon(*_find_token(flags.connect), **more)
+                daemon = await stack.enter_async_context(connecting)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise UsageError(
+                    f"Cannot reach the daemon at {flags.connect}: {reason.lower()}.", UNAVAILABLE
+                ) from None
+        yield daemon
 
 
 def _find_token(address: str) -> tuple[str, int, str]:
@@ -154,14 +143,16 @@ def _find_token(address: str) -> tuple[str, int, str]:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     state_home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     folder = (Path(runtime) if runtime else Path(state_home)) / "ollm" / "run"
-    path = folder / f"daemon-{port}.json"
+    host = host.strip("[]") or "127.0.0.1"
+    name = port if host == "127.0.0.1" else f"{host.replace(':', '_')}-{port}"
+    path = folder / f"daemon-{name}.json"
     try:
         token = json.loads(path.read_text(encoding="utf-8"))["token"]
     except (OSError, ValueError, KeyError):
         raise UsageError(
             f"There is no daemon of yours on port {port}: its token file {path} is missing.", UNAVAILABLE
         ) from None
-    return host.strip("[]") or "127.0.0.1", int(port), token
+    return host, int(port), token
 
 
 async def _apply_flags(daemon: Daemon, flags: argparse.Namespace) -> None:
@@ -177,44 +168,49 @@ async def _apply_flags(daemon: Daemon, flags: argparse.Namespace) -> None:
         return
     listed = await daemon.request("ollm/providers/list", None, state.ProvidersListResult)
     aliases = {alias.alias: alias.provider for alias in listed.aliases}
-    name = aliases.get(flags.provider, flags.provider)
-    name = name or next(provider.name for provider in listed.providers if provider.is_default)
+    default = next((provider.name for provider in listed.providers if provider.is_default), None)
+    name = aliases.get(flags.provider, flags.provider) or default
+    if name is None:
+        raise UsageError("The provider that is configured is not known; name one with --provider.", CONFIG)
     layer = {"provider": name, "providers": {name: given}}
     if flags.model:
         layer["model"] = flags.model
-    daemon.notify("workspace/didChangeConfiguration", {"settings": {"ollm": {"flags": layer}}})
+    await daemon.request("ollm/config/set", state.ConfigSetParams(flags=layer), state.ConfigSetResult)
 
 
 def _read_key(path: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
+    except (OSError, ValueError, RuntimeError) as error:  # not text, or NUL in the path; `~` of nobody
+        reason = getattr(error, "strerror", None) or (
+            "not text" if isinstance(error, UnicodeDecodeError) else str(error).rstrip(".")
+        )
         raise UsageError(f"The key file {path} cannot be read: {reason.lower()}.", CONFIG) from None
 
 
-async def _check_configuration(daemon: Daemon, screen: Screen) -> None:
+async def _check_configuration(daemon: Daemon) -> None:
     """A wrong configuration is an error here: what would answer is not what the user wrote down."""
     config = await daemon.request("ollm/config/get", None, state.ConfigGetResult)
-    errors = [problem for problem in config.problems if problem.severity == "error"]
-    if errors:
-        screen.forget_notes()
-        first = errors[0]
+    first = next((problem for problem in config.problems if problem.severity == "error"), None)
+    if first is not None:
         place = (
             f"{first.source}:{first.line}: " if first.line else f"{first.source}: " if first.source else ""
         )
-        raise DaemonError(
-            -32803,
-            f"{place}{first.message}",
-            {"kind": "config", "hint": first.hint or "Correct it and try again."},
-        )
+        data = {"kind": "config", "hint": first.hint or "Correct it and try again."}
+        raise DaemonError(REQUEST_FAILED, f"{place}{first.message}", data)
 
 
 def _read_prompt(flags: argparse.Namespace) -> str:
-    """The prompt, with standard input as its context when that is not a terminal."""
+    """The prompt, with standard input as its context when that is not a terminal; none for a command."""
+    if flags.command is not None:
+        if flags.prompt is not None:
+            raise UsageError(f"`ollm {flags.command}` takes no prompt.")
+        return ""
     context = ""
-    if sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty():
-        data = sys.stdin.buffer.read()
+    if not sys.stdin.isatty():
+        data = sys.stdin.buffer.read(MAX_INPUT + 1)
+        if len(data) > MAX_INPUT:
+            raise UsageError(f"Standard input is larger than {MAX_INPUT >> 20} MiB.", DATA)
         try:
             context = data.decode("utf-8")
         except UnicodeDecodeError:
@@ -247,163 +243,3 @@ async def _ask(daemon: Daemon, flags: argparse.Namespace, screen: Screen, prompt
             raise
     screen.finish(stream.result)
     return OK
-
-
-async def _models(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> int:
-    result = await daemon.request("ollm/models/list", state.ModelsListParams(), state.ModelsListResult)
-    if screen.as_json:
-        screen.write_json(result)
-    elif not result.models:
-        screen.note(f"{result.provider} has no models.")
-    else:
-        rows = [
-            [
-                model.id,
-                _size(model.size_bytes),
-                model.parameter_size or "",
-                model.quantization or "",
-                f"{model.context_length} tokens" if model.context_length else "",
-                "loaded" if model.loaded else "",
-            ]
-            for model in result.models
-        ]
-        screen.write(table(["MODEL", "SIZE", "PARAMETERS", "QUANTIZATION", "WINDOW", ""], rows))
-    return OK
-
-
-async def _providers(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> int:
-    result = await daemon.request("ollm/providers/list", None, state.ProvidersListResult)
-    if screen.as_json:
-        screen.write_json(result)
-        return OK
-    rows = [
-        [
-            ("* " if provider.is_default else "  ") + provider.name,
-            provider.kind,
-            provider.base_url or "",
-            provider.backend,
-        ]
-        for provider in result.providers
-    ]
-    screen.write(table(["  PROVIDER", "KIND", "ADDRESS", "SERVER"], rows))
-    for alias in result.aliases:
-        target = f"{alias.provider}/{alias.model}" if alias.model else alias.provider
-        screen.write(f"  {alias.alias} → {target}")
-    return OK
-
-
-async def _config(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> int:
-    result = await daemon.request("ollm/config/get", None, state.ConfigGetResult)
-    if screen.as_json:
-        screen.write_json(result)
-    else:
-        rows = [
-            [
-                setting.key,
-                setting.value if isinstance(setting.value, str) else json.dumps(setting.value),
-                _origin(setting.origin),
-            ]
-            for setting in result.settings
-            if flags.all or setting.origin.layer != "default"
-        ]
-        screen.write(
-            table(["SETTING", "VALUE", "FROM"], rows) if rows else "Nothing is configured; see --all."
-        )
-        for problem in result.problems:
-            place = f"{problem.source}:{problem.line}: " if problem.line else ""
-            screen.note(f"{place}{problem.message} {problem.hint or ''}".strip(), warning=True)
-    return CONFIG if any(problem.severity == "error" for problem in result.problems) else OK
-
-
-async def _trust(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> int:
-    pending = (await daemon.request("ollm/trust/get", None, state.TrustGetResult)).pending
-    if not pending:
-        screen.note("This workspace asks for nothing that needs your approval.")
-    for request in pending:
-        screen.write(f"{request.question}\n  written in {request.source}")
-        for key, value in request.values.items():
-            if value is not None:
-                screen.write(f"  {key}: {value}")
-        if not flags.yes:
-            if not sys.stdin.isatty():
-                raise UsageError(
-                    "Nobody can be asked here; run it in a terminal or with --yes.", NO_PERMISSION
-                )
-            answer = await asyncio.to_thread(input, "Allow it? [y/N] ")
-            if answer.strip().lower() not in ("y", "yes"):
-                continue
-        params = state.TrustApproveParams(digest=request.digest)
-        await daemon.request("ollm/trust/approve", params, state.TrustApproveResult)
-        screen.note("Allowed, for exactly this content.")
-    return OK
-
-
-async def _status(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> int:
-    result = await daemon.request("ollm/status", None, state.StatusResult)
-    if screen.as_json:
-        screen.write_json(result)
-    else:
-        values = result.model_dump(by_alias=True, exclude_none=True)
-        screen.write(table(["", ""], [[key, str(value)] for key, value in values.items()]))
-    return OK
-
-
-_COMMANDS = {
-    "models": _models,
-    "providers": _providers,
-    "config": _config,
-    "trust": _trust,
-    "status": _status,
-}
-
-
-def _origin(origin: state.SettingOrigin) -> str:
-    place = origin.source or ""
-    return f"{origin.layer} {place}:{origin.line}" if origin.line else f"{origin.layer} {place}".strip()
-
-
-def _size(size: int | None) -> str:
-    if size is None:
-        return ""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return int(text)
-
-
-def _temperature(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
-    return value
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ollm",
-        description="Ask a local or self-hosted model.",
-        epilog=re.sub(r"\s+", " ", (__doc__ or "").partition("\n\n")[2]),
-    )
-    parser.add_argument("command", nargs="?", choices=sorted(_COMMANDS), help="look instead of asking")
-    parser.add_argument("-p", "--prompt", help="what to ask; standard input becomes its context")
-    parser.add_argument("--provider", help="local, vllm, openai-compatible, a backend's name or an alias")
-    parser.add_argument("--model", help="model or alias")
-    parser.add_argument("--host", metavar="URL", help="address of the provider's server")
-    parser.add_argument("--api-key", help="key of the server; better in a file or the environment")
-    parser.add_argument("--api-key-file", metavar="FILE", help="file that holds the key")
-    parser.add_argument("--system", help="system message")
-    parser.add_argument("--temperature", type=_temperature, help="randomness; 0 is greedy")
-    parser.add_argument("--max-tokens", type=_count, metavar="N", help="most tokens to generate")
-    parser.add_argument("--seed", type=int, help="seed of the sampler")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    parser.add_argument("--connect", metavar="[HOST:]PORT", help="use a daemon that runs with --tcp")
-    parser.add_argument("--all", action="store_true", help="with config: built-in values too")
-    parser.add_argument("--yes", action="store_true", help="with trust: approve without asking")
-    parser.add_argument("--version", action="version", version=f"ollm {__version__}")
-    return parser
