@@ -142,9 +142,9 @@ class CompletionEngine:
             flight = self._take_off(question, place, cursor, block, source)
         else:
             self.statistics.joined += 1
-        await self._board(flight)
+        await self._board(flight, overtaken)
         typed = flight.typed_at(place)
-        if typed is None:
+        if typed is None or not flight.over.is_set():
             self.statistics.superseded += 1
             return ()
         begun = place.before[1][len(place.before[1]) - typed :]
@@ -220,11 +220,14 @@ class CompletionEngine:
         self._start_soon(fly)
         return flight
 
-    async def _board(self, flight: _Flight) -> None:
-        """Wait for the end of a flight; the last one to leave stops it."""
+    async def _board(self, flight: _Flight, overtaken: anyio.Event) -> None:
+        """Wait for the end of a flight, or a newer request; the last one to leave stops it."""
         flight.waiting += 1
         try:
-            await flight.over.wait()
+            async with anyio.create_task_group() as task_group:
+                task_group.start_soon(_leave_when, overtaken, task_group.cancel_scope)
+                await flight.over.wait()
+                task_group.cancel_scope.cancel()
         finally:
             flight.waiting -= 1
             if not flight.waiting:
@@ -333,3 +336,8 @@ class CompletionEngine:
         if state != self._state:
             self._state = state
             self._tell(state, message)
+
+
+async def _leave_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ollm_daemon import generation
 from ollm_daemon.completion.asking import Question, in_its_form
 from ollm_daemon.completion.engine import Source
 from ollm_daemon.domain import ContextFile, InfillRequest
-from ollm_daemon.errors import OllmError
+from ollm_daemon.errors import OllmError, UnsupportedError
 from ollm_daemon.protocol import completion
 from ollm_daemon.server import convert
 from ollm_daemon.server.configuration import Resolved
@@ -131,9 +132,16 @@ async def answer_infill(context: Context, params: completion.InfillParams) -> co
         convert.to_options(params.options, settings.options),
         session=context.session,
     )
-    shaped = await in_its_form(request, adapter, family=own.family, path=params.path or "")
+    shape = partial(in_its_form, request, adapter, family=own.family, path=params.path or "")
+    shaped = await shape()
     with delta_sink(context.outbox, params.stream_token, params.min_interval_ms or 0) as sink:
-        result = await generation.run_infill(adapter, shaped, sink)
+        try:
+            result = await generation.run_infill(adapter, shaped, sink)
+        except UnsupportedError:
+            if shaped.prompt is not None:
+                raise
+            # Only now the server said that it does not take prefix and suffix apart.
+            result = await generation.run_infill(adapter, await shape(), sink)
     return convert.from_infill(result)
 
 
