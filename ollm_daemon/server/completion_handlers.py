@@ -13,8 +13,7 @@ from typing import Any
 from ollm_daemon import generation
 from ollm_daemon.completion.asking import Question, in_its_form
 from ollm_daemon.completion.engine import Source
-from ollm_daemon.domain import CompletionSettings, ContextFile, InfillRequest
-from ollm_daemon.errors import OllmError
+from ollm_daemon.domain import ContextFile, InfillRequest
 from ollm_daemon.protocol import completion
 from ollm_daemon.server import convert
 from ollm_daemon.server.context import Context, Document, candidates, one_model
@@ -140,18 +139,16 @@ async def _ask(context: Context, question: Question) -> tuple[str, ...]:
     settings = (await context.configuration.current()).settings
     if not settings.completion.is_on(question.language):
         return ()
-    try:
-        source = await _source(context, settings.completion, settings.model)
-    except OllmError as error:
-        context.completion.cannot_ask(error)
-        return ()
-    return await context.completion.complete(question, source)
+    return await context.completion.complete(question, lambda: _source(context))
 
 
-async def _source(context: Context, settings: CompletionSettings, chat_model: str | None) -> Source:
-    model = settings.model or (chat_model if settings.provider is None else None)
-    adapter, name = await one_model(context, settings.provider, model)
-    return Source(adapter, name, settings)
+async def _source(context: Context) -> Source:
+    """Who writes, as the settings are now."""
+    settings = (await context.configuration.current()).settings
+    own = settings.completion
+    model = own.model or (settings.model if own.provider is None else None)
+    adapter, name = await one_model(context, own.provider, model)
+    return Source(adapter, name, own)
 
 
 async def _find_spot(context: Context, params: Any) -> _Spot | None:
