@@ -55,11 +55,16 @@ _SETTLED = frozenset({ErrorKind.UNSUPPORTED, ErrorKind.NOT_FOUND, ErrorKind.AUTH
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Who writes, and how."""
+    """Who writes, and how.
+
+    Attributes:
+        held: What keeps the provider open while somebody holds it.
+    """
 
     adapter: ProviderAdapter
     model: str
     settings: CompletionSettings
+    held: object = None
 
 
 FindSource = Callable[[], Awaitable[Source]]
