@@ -15,10 +15,9 @@ from ollm_daemon import generation
 from ollm_daemon.completion.asking import Question, in_its_form
 from ollm_daemon.completion.engine import Source
 from ollm_daemon.domain import ContextFile, InfillRequest
-from ollm_daemon.errors import OllmError, UnsupportedError
+from ollm_daemon.errors import UnsupportedError
 from ollm_daemon.protocol import completion
 from ollm_daemon.server import convert
-from ollm_daemon.server.configuration import Resolved
 from ollm_daemon.server.context import Context, Document, candidates, one_model
 from ollm_daemon.server.deltas import delta_sink
 from ollm_daemon.server.endpoint import INVALID_PARAMS, RpcError
@@ -150,15 +149,12 @@ async def _ask(context: Context, question: Question) -> tuple[str, ...]:
     resolved = await context.configuration.current()
     if not resolved.settings.completion.is_on(question.language):
         return ()
-    try:
-        source = await _source(context, resolved)
-    except OllmError as error:
-        context.completion.cannot_ask(error)
-        return ()
-    return await context.completion.complete(question, source)
+    return await context.completion.complete(question, partial(_source, context))
 
 
-async def _source(context: Context, resolved: Resolved) -> Source:
+async def _source(context: Context) -> Source:
+    """Who writes, as the settings are now."""
+    resolved = await context.configuration.current()
     own = resolved.settings.completion
     model = own.model or (resolved.settings.model if own.provider is None else None)
     adapter, name = await one_model(context, resolved, own.provider, model)
