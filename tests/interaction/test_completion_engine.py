@@ -161,6 +161,14 @@ async def test_white_space_that_is_cut_off_an_answer_does_not_part_it_from_what_
         assert len(writer.asked) == 1
 
 
+async def test_an_empty_line_in_a_block_is_part_of_it(tmp_path: Path) -> None:
+    answer = "const a = 1;\n\n  return a;\n}\n"
+    async with writing(answer) as writer, in_memory(tmp_path) as peer:
+        await peer.initialize(options=writer.options())
+        typist = Typist(peer, "a.js", before="function f() {\n", behind="\n}\n", language="javascript")
+        assert await typist.offers(typist.types("  ")) == ["const a = 1;\n\n  return a;"]
+
+
 # What is known already
 
 
