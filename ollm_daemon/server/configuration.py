@@ -1,9 +1,9 @@
 """The settings of one connection: what the daemon knows, what this client says, what its workspace says.
 
-The workspace's file is read when the first request needs settings, never before. If part of what the
-workspace wants needs approval and the client can ask its user, the user is asked once for each
-content. Resolving never waits. A request waits a while for what its client has yet to tell and for what its
-user has yet to answer, then goes on without; what comes later counts from then on.
+The workspace's file is read when settings are first looked at. If part of what the workspace wants needs
+approval and the client can ask its user, the user is asked once for each content, when a request needs
+settings and never before. Resolving never waits. A request waits a while for what its client has yet to
+tell and for what its user has yet to answer, then goes on without; what comes later counts from then on.
 """
 
 from __future__ import annotations
@@ -152,21 +152,29 @@ class ConnectionConfiguration:
 
     async def current(self) -> Resolved:
         """The settings that count now."""
-        if self._pull is not None:
-            await self._pull.wait()
-            self._pull = None
+        await self._wait_for_client()
         self._needed = True
-        resolved = self._fresh()
+        resolved = self._told()
         while self._asking is not None and resolved.settings.pending and not self._asking.over:
             await self._asking.wait()
-            resolved = self._fresh()
+            resolved = self._told()
         return resolved
+
+    @property
+    def needed(self) -> bool:
+        """Whether a request has needed settings yet."""
+        return self._needed
+
+    async def ahead(self) -> Resolved:
+        """The settings that would count now, before anybody needs them: the user hears nothing of them."""
+        await self._wait_for_client()
+        return self._fresh()
 
     def changed(self) -> None:
         """Something changed: resolve again, if anybody has needed settings yet."""
         self._stale = True
         if self._needed:
-            self._voice.settings_changed(self._fresh().settings)
+            self._voice.settings_changed(self._told().settings)
 
     def workspace_file_changed(self) -> bool:
         """Whether the workspace's file is no longer the one that was read."""
@@ -191,11 +199,25 @@ class ConnectionConfiguration:
         self.changed()
         return True
 
+    async def _wait_for_client(self) -> None:
+        if self._pull is not None:
+            await self._pull.wait()
+            self._pull = None
+
+    def _told(self) -> Resolved:
+        """Fresh settings, of which the user hears what is wrong and what needs approval."""
+        resolved = self._fresh()
+        for problem in resolved.settings.problems:
+            if problem not in self._shown:
+                self._shown.add(problem)
+                self._voice.show_problem(problem)
+        self._ask_about(resolved.settings.pending)
+        return resolved
+
     def _fresh(self) -> Resolved:
         if self._resolved is None or self._stale:
             self._resolved = self._resolve()
             self._stale = False
-            self._ask_about(self._resolved.settings.pending)
         return self._resolved
 
     def _resolve(self) -> Resolved:
@@ -205,10 +227,6 @@ class ConnectionConfiguration:
         settings = resolve(layers, self._shared.outside(workspace))
         registry, problems = self._shared.registry(settings)
         problems = [*settings.problems, *problems, *alias_problems(registry, settings)]
-        for problem in problems:
-            if problem not in self._shown:
-                self._shown.add(problem)
-                self._voice.show_problem(problem)
         return Resolved(replace(settings, problems=tuple(problems)), registry)
 
     def _load_workspace_file(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -20,11 +20,12 @@ from pydantic_core import to_json
 
 from ollm_daemon.completion.engine import CompletionEngine
 from ollm_daemon.config.settings import ConfigProblem, RoutingRequest, Settings
+from ollm_daemon.errors import ConfigError
 from ollm_daemon.protocol.initialize import InitializationOptions
 from ollm_daemon.protocol.state import ParamsProblem
 from ollm_daemon.server import convert
 from ollm_daemon.server.configuration import ConnectionConfiguration, SharedConfiguration
-from ollm_daemon.server.context import Context, DaemonFacts
+from ollm_daemon.server.context import Context, DaemonFacts, find_named
 from ollm_daemon.server.dispatch import bind
 from ollm_daemon.server.documents import ABOUT_DOCUMENTS, Documents
 from ollm_daemon.server.endpoint import (
@@ -53,6 +54,8 @@ IGNORE = "Ignore"
 _MESSAGE_TYPES = {"error": 1, "warning": 2}
 WORKSPACE_SETTINGS = "editor workspace settings"
 """The layer of what an editor pushes or is asked for: many editors fill it from files of the repository."""
+AHEAD_SECONDS = 0.25
+"""Quiet after `initialized` before the server is met: a client that begins at once has its own way there."""
 MAX_FIRST_BODY = 256 << 10
 """Bytes of the message that shows the token; whoever has not shown it may not make the daemon hold more."""
 
@@ -206,6 +209,7 @@ class Connection:
         elif method == "initialized":
             if self._can_pull:
                 self.start_soon(self._pull_settings)
+            self.start_soon(self._connect_ahead)
         elif method == "workspace/didChangeConfiguration":
             self._take_settings(params)
         elif method == "window/workDoneProgress/cancel":
@@ -309,6 +313,17 @@ class Connection:
             pass
         finally:
             self.configuration.end_pull()
+
+    async def _connect_ahead(self) -> None:
+        """Meet the server before the first request does; what goes wrong is left to that request."""
+        await anyio.sleep(AHEAD_SECONDS)
+        if self.configuration.needed:
+            return
+        resolved = await self.configuration.ahead()
+        with suppress(ConfigError):
+            adapter = find_named(resolved, None, None, configured=resolved.settings.model).adapter
+            if adapter.name not in resolved.settings.refusals:
+                await adapter.connect_ahead()
 
     # the voice of the configuration
 

@@ -400,9 +400,11 @@ async def test_counting_tokens_keeps_nobody_waiting(tmp_path: Path) -> None:
         typist = Typist(peer, before=LONG)
         assert await typist.offers(typist.types("a = ")) == ["one()"]
         await writer.upstream.until(lambda: writer.paths(COUNT))
-        assert engine_of(peer)._ratios == {"m": CHARACTERS_PER_TOKEN}
+        assert engine_of(peer)._writer._ratios == {"m": CHARACTERS_PER_TOKEN}
         gate.set()
-        await settled(peer, lambda: engine_of(peer)._ratios["m"] == pytest.approx(len(LONG + "a = ") / 1000))
+        await settled(
+            peer, lambda: engine_of(peer)._writer._ratios["m"] == pytest.approx(len(LONG + "a = ") / 1000)
+        )
         typist.change("b")
         await typist.offers(typist.asks())
         assert writer.paths(COUNT) == 1
