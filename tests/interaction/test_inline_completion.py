@@ -327,17 +327,16 @@ async def test_a_language_may_be_off(tmp_path: Path, completion: Any, offered: b
 
 
 async def test_settings_that_change_count_for_the_next_request(tmp_path: Path) -> None:
-    def say(**completion: Any) -> None:
-        layer = settings(upstream.url, completion=completion)
-        peer.notify("workspace/didChangeConfiguration", {"settings": {"ollm": layer}})
+    async def say(**completion: Any) -> None:
+        await peer.request("ollm/config/set", settings(upstream.url, completion=completion))
 
     async with ScriptedUpstream(server("one")) as upstream, in_memory(tmp_path) as peer:
         await peer.initialize(options=settings(upstream.url))
         open_document(peer, PYTHON)
         assert await texts_at(peer, end_of(PYTHON)) == ["one"]
-        say(enabled=False)
+        await say(enabled=False)
         assert await texts_at(peer, end_of(PYTHON)) == []
-        say(model="codellama", maxTokens=9)
+        await say(model="codellama", maxTokens=9)
         assert await texts_at(peer, end_of(PYTHON)) == ["one"]
         assert [body["n_predict"] for body in asked(upstream)] == [64, 9]
         assert await texts_at(peer, end_of(PYTHON)) == ["one"]
