@@ -187,7 +187,6 @@ class Backend:
         start: The sentence that says how to start it.
         signs: How it is recognised.
         version: Where it tells its version, without a key.
-        key_variable: Environment variable our users put its key in.
         get_model: The sentence that says how to get a model; `{model}` is filled in.
         widen: The sentence that says how to get a larger context window; `{provider}` is filled in.
         actions: What can be done to its models, and how.
@@ -226,7 +225,6 @@ class Backend:
     start: str
     signs: tuple[Sign, ...] = ()
     version: Where | None = None
-    key_variable: str = "OPENAI_COMPATIBLE_API_KEY"
     get_model: str = ""
     widen: str = "Start the server with a larger context window."
     actions: Mapping[ModelAction, Step] = field(default_factory=dict)
