@@ -322,6 +322,8 @@ class CompletionEngine:
                 guard = AnswerGuard(flight.cursor, block=block, max_lines=lines)
                 await self._writer.write(source, varied(request, number), guard, go_on)
                 offers[polish(guard.text, flight.cursor, block=block)] = None
+        if flight.over.is_set():
+            return  # it was stopped in mid-answer: half of one is none
         if limit.cancelled_caught and not offers:
             raise TimeoutPassedError(
                 f"{source.model} wrote nothing of use within {GENERATION_SECONDS:g} s.",

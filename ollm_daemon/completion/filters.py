@@ -106,7 +106,7 @@ class AnswerGuard:
     def _is_closing(self, stripped: str) -> bool:
         language = self._cursor.language
         word = re.match(r"\w+", stripped)
-        return (language.blocks != "indentation" and stripped[0] in CLOSERS) or (
+        return (language.blocks != "indentation" and stripped[:1] in CLOSERS) or (
             word is not None and word[0] in language.enders
         )
 

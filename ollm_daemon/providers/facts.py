@@ -217,6 +217,7 @@ class Backend:
         abort: Path and key of the route that stops a generation, for a server that does not notice a closed
             connection at once; the key's value is also sent with the request.
         session_header: Header that keeps one conversation on one replica.
+        slots: Where it tells how many requests it runs at a time, or the number where it is always the same.
         infill: Its fill-in-the-middle: a route of its own, a `suffix`, or a prompt that the client builds.
     """
 
@@ -254,6 +255,7 @@ class Backend:
     tells_errors_whole: bool = False
     abort: tuple[str, str] | None = None
     session_header: str | None = None
+    slots: Where | int | None = None
     infill: Literal["infill", "suffix", "prompt"] = "prompt"
 
     @property
