@@ -49,7 +49,6 @@ function M.clear()
   asked, shown = nil, nil
 end
 
---- Asks for text at the cursor.
 function M.ask(kind)
   M.clear()
   local buf, tick = vim.api.nvim_get_current_buf(), vim.b.changedtick
@@ -58,8 +57,9 @@ function M.ask(kind)
   if not client then return end
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
   params.context = { triggerKind = kind }
-  local sent, id = client:request('textDocument/inlineCompletion', params, function(err, result)
-    asked = nil
+  local sent, id
+  sent, id = client:request('textDocument/inlineCompletion', params, function(err, result)
+    asked = asked and asked.id ~= id and asked or nil
     local is_here = vim.fn.mode() == 'i' and vim.api.nvim_get_current_buf() == buf and vim.b.changedtick == tick
     if is_here and vim.deep_equal(vim.api.nvim_win_get_cursor(0), { row, col }) and not err and #result.items > 0 then
       shown = { client = client, buf = buf, row = row, col = col, items = result.items, index = 1, kind = kind }
@@ -82,14 +82,12 @@ function M.word()
   local text = table.concat(lines_shown(), '\n')
   local word = text:match('^%s*[%w_]+') or text:match('^%s*[^%w_%s]+') or text
   insert(vim.split(word, '\n'))
-  shown.client:notify('ollm/completion/feedback', { event = 'partiallyAccepted', characters = #word })
+  shown.client:notify('ollm/completion/feedback', { event = 'partiallyAccepted', characters = vim.fn.strchars(word) })
 end
 
 --- Shows another offer; asks for several where there is only the one that came by itself.
 function M.next()
-  if not shown or shown.kind == AUTOMATIC then
-    return M.ask(INVOKED)
-  end
+  if not shown or shown.kind == AUTOMATIC then return M.ask(INVOKED) end
   shown.index = shown.index % #shown.items + 1
   draw()
 end

@@ -44,6 +44,11 @@ class Terminal:
         return self._call("capture-pane", "-p")
 
     @property
+    def column(self) -> int:
+        """Where the cursor is in its line, from 0."""
+        return int(self._call("display-message", "-p", "#{cursor_x}"))
+
+    @property
     def is_gone(self) -> bool:
         """Whether the program has ended."""
         return subprocess.run((*self._tmux, "has-session"), check=False, capture_output=True).returncode != 0

@@ -221,6 +221,7 @@ def test_the_list_of_emacs_has_it_when_it_is_asked_for(
         terminal.type("pri")
         terminal.sees("print(a)")
         terminal.press("C-M-i")
+        terminal.until(lambda: terminal.column == len("print(a)"), "the cursor behind what is inserted")
         terminal.press(*editor.save)
         saved(terminal, file)
         assert file.read_text() == "print(a)\n"
