@@ -379,6 +379,7 @@ class ProviderSettings:
 
     Attributes:
         context_length: The window the user wants (Ollama), or knows the server to have, in tokens.
+        key_variable: Environment variable that its key may be put in, if there is one.
     """
 
     name: str
@@ -393,3 +394,4 @@ class ProviderSettings:
     timeouts: Timeouts = Timeouts()
     model_path: str | None = None
     context_length: int | None = None
+    key_variable: str | None = None
