@@ -42,6 +42,7 @@ class Question:
     Attributes:
         automatic: Nobody asked; the user typed.
         candidates: How many different texts are wanted.
+        listed: It is for the list of completions; an editor asks for that beside the other.
     """
 
     uri: str
@@ -50,6 +51,7 @@ class Question:
     language: str
     automatic: bool = True
     candidates: int = 1
+    listed: bool = False
 
 
 async def build_request(

@@ -119,7 +119,7 @@ class CompletionEngine:
         self._start_soon = start_soon
         self._tell = tell
         self._cache = OfferCache()
-        self._newest: dict[str, anyio.CancelScope] = {}
+        self._newest: dict[tuple[str, bool], anyio.CancelScope] = {}
         self._warming = anyio.CancelScope()
         self._flights: dict[str, _Flight] = {}
         self._asked_at: deque[float] = deque(maxlen=8)
@@ -135,8 +135,9 @@ class CompletionEngine:
         self.statistics.requests += 1
         if question.automatic:
             self._asked_at.append(began)
-        self._overtake(question.uri)
-        scope = self._newest[question.uri] = anyio.CancelScope()
+        who = (question.uri, question.listed)
+        self._overtake(who)
+        scope = self._newest[who] = anyio.CancelScope()
         try:
             with scope:
                 offers = await self._offer(question, find_source, began)
@@ -144,8 +145,8 @@ class CompletionEngine:
                 self.statistics.shown += bool(offers)
                 return offers
         finally:
-            if self._newest.get(question.uri) is scope:
-                del self._newest[question.uri]
+            if self._newest.get(who) is scope:
+                del self._newest[who]
         self.statistics.superseded += 1
         return ()
 
@@ -169,7 +170,8 @@ class CompletionEngine:
 
     def forget(self, uri: str) -> None:
         """The document was closed."""
-        self._overtake(uri)
+        self._overtake((uri, False))
+        self._overtake((uri, True))
         self._writer.choose_anew()
         if flight := self._flights.get(uri):
             self._stop(flight)
@@ -191,9 +193,9 @@ class CompletionEngine:
             else:
                 self._stop(flight)
 
-    def _overtake(self, uri: str) -> None:
+    def _overtake(self, who: tuple[str, bool]) -> None:
         """Let the request before, if there is one, end with nothing."""
-        if before := self._newest.pop(uri, None):
+        if before := self._newest.pop(who, None):
             before.cancel()
 
     async def _offer(self, question: Question, find_source: FindSource, began: float) -> tuple[str, ...]:
@@ -210,20 +212,28 @@ class CompletionEngine:
         if offers is not None:
             self.statistics.cache_hits += 1
         while offers is None:
-            flight = self._flights.get(question.uri)
-            if flight and flight.fits(place) and flight.question.candidates >= question.candidates:
+            flight = self._flight_for(question, place)
+            if flight is None and question.automatic:
+                if not await self._wait_turn(began, source.settings):
+                    return ()
+                flight = self._flight_for(question, place)  # the editor may have asked for its list beside
+            if flight:
                 self.statistics.joined += 1
             else:
-                if flight:
-                    self._stop(flight)
-                if question.automatic and not await self._wait_turn(began, source.settings):
-                    return ()
                 flight = self._take_off(question, place, cursor, block, source)
             await self._board(flight, place)
             offers = flight.left_at(place)
         if offers:
             self._look_ahead(question, cursor, offers[0], source)
         return offers
+
+    def _flight_for(self, question: Question, place: Place) -> _Flight | None:
+        """The flight that brings what is asked for; one that goes elsewhere is stopped."""
+        flight = self._flights.get(question.uri)
+        if flight and not (flight.fits(place) and flight.question.candidates >= question.candidates):
+            self._stop(flight)
+            return None
+        return flight
 
     async def _find_source(self, question: Question, find_source: FindSource, began: float) -> Source | None:
         """Who writes; nobody while a server that keeps failing is left alone, or when that is the failure."""

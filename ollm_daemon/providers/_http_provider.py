@@ -23,6 +23,8 @@ from ollm_daemon.providers.facts import Backend, ModelAction
 
 KNOWN_SECONDS = 30.0
 """How long what a server said of its models is believed."""
+FAILED_SECONDS = 5.0
+"""How long it is not asked again after it failed to say."""
 BYTES_PER_TOKEN = 3.5
 """Of English and of code, for servers that count nothing; other scripts have fewer."""
 SMALLEST_WINDOW = 2048
@@ -143,7 +145,7 @@ class HttpProvider:
             try:
                 self._models = now, await self.list_models()
             except ProviderError:
-                return None
+                self._models = now - KNOWN_SECONDS + FAILED_SECONDS, []
         found = find_model(self._models[1], model)
         if found is None and self.backend.ignores_model:
             loaded = [known for known in self._models[1] if known.loaded is not False]

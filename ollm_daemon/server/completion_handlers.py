@@ -83,9 +83,9 @@ async def offer_in_list(context: Context, params: Any) -> Any:
     if spot is None or not settings.popup:
         return {"isIncomplete": False, "items": []}
     text, offset = spot.document.text, spot.offset
-    offers = await _ask(
-        context, Question(spot.document.uri, text[:offset], text[offset:], spot.document.language)
-    )
+    language = spot.document.language
+    question = Question(spot.document.uri, text[:offset], text[offset:], language, listed=True)
+    offers = await _ask(context, question)
     word = _word_before(text, offset)
     end = position_at(text, offset, spot.encoding)
     start = {**end, "character": end["character"] - units(word, spot.encoding)}

@@ -432,6 +432,25 @@ async def test_documents_do_not_overtake_each_other(tmp_path: Path) -> None:
             assert (await peer.answer(identifier))["result"]["items"][0]["insertText"] == "one"
 
 
+async def test_an_editor_may_ask_for_its_list_beside(tmp_path: Path) -> None:
+    """At each keystroke some editors send both requests; neither is the other's newer one."""
+    gate = anyio.Event()
+
+    def reply(request: Request) -> Reply:
+        return Reply(gate, *parts("one").steps) if request.path == "/infill" else NOT_THERE
+
+    async with ScriptedUpstream(reply) as upstream, in_memory(tmp_path) as peer:
+        await peer.initialize(options=settings(upstream.url, completion={"popup": True}))
+        open_document(peer, PYTHON)
+        inline = peer.ask("textDocument/inlineCompletion", end_of(PYTHON))
+        listed = peer.ask("textDocument/completion", end_of(PYTHON))
+        await upstream.until(lambda: asked(upstream))
+        gate.set()
+        assert (await peer.answer(inline))["result"]["items"][0]["insertText"] == "one"
+        assert (await peer.answer(listed))["result"]["items"][0]["textEdit"]["newText"] == "one"
+        assert len(asked(upstream)) == 1
+
+
 async def test_of_keys_struck_quickly_only_the_last_is_asked_about(tmp_path: Path) -> None:
     typed = "return value"
     async with ScriptedUpstream(server("one")) as upstream, in_memory(tmp_path) as peer:
