@@ -98,8 +98,9 @@ class AnswerGuard:
         self._checked = end + 1
         if not self._lines and _own_start([*self._before, line], self._cursor) > len(self._before):
             self._before.append(line)
-            if not self._block and not self._cursor.is_blank and not line.strip():
-                self._cut(end)  # the line is complete as it is
+            is_complete = not self._block and not self._cursor.is_blank and not line.strip()
+            if is_complete or len(self._before) > self._max_lines:
+                self._cut(end)
             return
         if not self._lines and self._cursor.is_blank:
             is_apart = _is_apart(self._before, line, self._cursor)
@@ -109,8 +110,7 @@ class AnswerGuard:
             return
         self._lines.append(line)
         self._ends.append(end)
-        count = len(self._before) + len(self._lines)
-        if not self._block or count >= self._max_lines or self._closes_scope(line):
+        if not self._block or len(self._lines) >= self._max_lines or self._closes_scope(line):
             self._cut(end)
         elif (kept := self._before_repeats()) is not None:
             self._cut(self._ends[kept - 1])
