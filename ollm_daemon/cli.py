@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ollm_daemon import __version__
+from ollm_daemon.standard_streams import open_standard_streams
 
 EXIT_CONFIG = 78
 
@@ -16,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the daemon; gives 0 after `shutdown` and `exit`, 1 when the client left without, 78 when it
     cannot start as asked.
     """
+    open_standard_streams()
     flags = _parse(list(sys.argv[1:] if argv is None else argv))
     if flags.tcp is not None:
         return _serve(flags, None)

@@ -13,8 +13,9 @@ import signal
 import sys
 import time
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -25,21 +26,25 @@ from ollm_daemon import __version__
 from ollm_daemon.completion.statistics import CompletionStatistics
 from ollm_daemon.config.layers import Layer, make_layer
 from ollm_daemon.config.resolve import Outside
-from ollm_daemon.config.settings import RoutingRequest, Settings
+from ollm_daemon.config.settings import ConfigProblem, RoutingRequest, Settings
 from ollm_daemon.config.sources import (
     Environment,
+    FileStamp,
     environment_proxy,
     file_stamp,
+    is_same_file,
     load_environment,
     load_user_file,
     read_secret_file,
+    run_folder,
+    stamp_key_file,
     state_folder,
     user_file_path,
 )
 from ollm_daemon.config.trust import Approvals
 from ollm_daemon.discovery import Found, find_local_servers, is_listening
 from ollm_daemon.domain import ProviderSettings
-from ollm_daemon.errors import ErrorKind, UnreachableError
+from ollm_daemon.errors import ConfigError, ErrorKind, UnreachableError
 from ollm_daemon.protocol import PROTOCOL_VERSION, state
 from ollm_daemon.providers import embedded
 from ollm_daemon.providers.backends import BACKENDS, VLLM_FRONTS
@@ -49,6 +54,7 @@ from ollm_daemon.registry import ProviderRegistry
 from ollm_daemon.server import convert
 from ollm_daemon.server.configuration import Resolved, keep_good
 from ollm_daemon.server.connection import Connection
+from ollm_daemon.server.faults import contained
 from ollm_daemon.server.greeting import Greeting
 from ollm_daemon.server.platforms import resident_bytes
 from ollm_daemon.server.transports import open_listener, serve_stdio
@@ -61,6 +67,10 @@ logger = logging.getLogger(__name__)
 WATCH_SECONDS = 1.0
 """How often configuration files are looked at; one `stat` each."""
 CLOSE_SECONDS = 1.0
+EMBEDDED_ANSWERED = (
+    "No model server is running on this machine, so the small embedded model answered. "
+    "Start Ollama, or set `provider`, for better answers."
+)
 _OWN_KINDS = {"ollama": "local", "embedded": "embedded"}
 """Backends with an adapter of their own; all others speak OpenAI's dialect or vLLM's."""
 
@@ -77,29 +87,40 @@ class Daemon:
         self._environment_layer = load_environment(environment)
         self._user_layer = load_user_file(environment)
         self._user_stamp = self._stamp_user_file()
-        self._adapters: weakref.WeakValueDictionary[ProviderSettings, ProviderAdapter] = (
-            weakref.WeakValueDictionary()
-        )
-        self._keep_running: set[ProviderAdapter] = set()
+        self._adapters: dict[ProviderSettings, ProviderAdapter] = {}
+        self._uses: Counter[ProviderSettings] = Counter()
+        self._key_files: dict[str, FileStamp | None] = {}
         self._connections: set[Connection] = set()
         self.completion_statistics = CompletionStatistics()
 
     async def run_stdio(self, frames_in: BinaryIO, frames_out: BinaryIO, greeting: Greeting) -> int:
         """Serve one client on standard streams; gives the exit code."""
         code = 1
-        async with anyio.create_task_group() as task_group:
-            task_group.start_soon(_end_on_signal, task_group)
-            task_group.start_soon(self.watch_files)
-            code = await serve_stdio(self, frames_in, frames_out, greeting)
-            task_group.cancel_scope.cancel()
+        with _ending_signals() as signals:
+            async with anyio.create_task_group() as task_group:
+                task_group.start_soon(_end_on_signal, signals, task_group)
+                task_group.start_soon(self.watch_files)
+                code = await serve_stdio(self, frames_in, frames_out, greeting)
+                task_group.cancel_scope.cancel()
         await self.aclose()
         return code
 
     async def run_tcp(self, address: tuple[str, int]) -> int:
-        """Serve any number of clients on a socket until a signal comes."""
-        with open_listener(address, self._run_folder()) as listener:
+        """Serve any number of clients on a socket until a signal comes.
+
+        Raises:
+            ConfigError: The port is taken, or the token cannot be kept private.
+        """
+        folder = run_folder(self._environment)
+        if folder is None:
+            raise ConfigError(
+                "There is no folder of yours to keep the daemon's token in.",
+                hint="Set HOME, XDG_STATE_HOME or XDG_RUNTIME_DIR to an absolute path.",
+            )
+        # Signals first: whoever reads the line below may send one at once, and the token file has to go.
+        with _ending_signals() as signals, open_listener(address, folder) as listener:
             async with anyio.create_task_group() as task_group:
-                task_group.start_soon(_end_on_signal, task_group)
+                task_group.start_soon(_end_on_signal, signals, task_group)
                 task_group.start_soon(self.watch_files)
                 task_group.start_soon(listener.serve, self)
                 shown = f"[{listener.host}]" if ":" in listener.host else listener.host
@@ -137,35 +158,50 @@ class Daemon:
     def is_user_file(self, path: Path) -> bool:
         """As `SharedConfiguration.is_user_file`."""
         own = user_file_path(self._environment)
-        return own is not None and own.resolve() == path.resolve()
+        return own is not None and is_same_file(own, path)
 
     def outside(self, workspace: str) -> Outside:
         """As `SharedConfiguration.outside`."""
         return Outside(
             workspace=workspace,
             approved=self._approvals.holds,
-            read_secret=read_secret_file,
+            read_secret=self._read_key_file,
             proxy_for=lambda url: environment_proxy(url, self._environment),
         )
 
     def approve(self, request: RoutingRequest) -> None:
         """As `SharedConfiguration.approve`."""
-        self._approvals.add(request)
+        try:
+            self._approvals.add(request)
+        except OSError as error:
+            raise ConfigError(
+                f"The approval cannot be kept: {error.strerror or error}.",
+                hint="Make the state folder writable (XDG_STATE_HOME, or ~/.local/state).",
+            ) from error
 
-    def registry(self, settings: Settings) -> ProviderRegistry:
-        """Providers of these settings; equal provider settings share one adapter and its sockets."""
+    def registry(self, settings: Settings) -> tuple[ProviderRegistry, list[ConfigProblem]]:
+        """Providers of these settings; equal provider settings share one adapter and its sockets.
+
+        An adapter is in use as long as a registry that names it lives: with a connection's settings, and with
+        a request that began under former ones.
+        """
         registry = ProviderRegistry()
+        problems = []
+        used = []
         for name, provider in settings.providers.items():
             if provider.kind == "embedded" and not embedded.is_installed(provider.model_path):
                 continue
-            adapter = self._adapters.get(provider)
-            if adapter is None:
-                adapter = KINDS[provider.kind](provider)
-                self._adapters[provider] = adapter
-            if provider.kind == "embedded":
-                self._keep_running.add(adapter)
+            try:
+                adapter = self._adapters.get(provider) or KINDS[provider.kind](provider)
+            except ConfigError as error:
+                problems.append(ConfigProblem("error", str(error), error.hint, f"providers.{name}"))
+                continue
+            self._adapters[provider] = adapter
+            used.append(provider)
             registry.register(name, adapter)
-        return registry
+        self._uses.update(used)
+        weakref.finalize(registry, self._uses.subtract, used).atexit = False
+        return registry, problems
 
     def status(self) -> state.StatusResult:
         """As `DaemonFacts.status`."""
@@ -186,33 +222,38 @@ class Daemon:
         for connection in self._connections:
             connection.tell(method, params)
 
-    async def default_provider(self, resolved: Resolved) -> tuple[ProviderAdapter, str | None]:
-        """Ollama when it is up; else the embedded model when no server is up at all; else an error
-        that names what is.
+    async def default_provider(
+        self, resolved: Resolved, model: str | None
+    ) -> tuple[ProviderAdapter, list[str]]:
+        """Ollama when it is up; else the embedded model when no server is up at all, and nobody configured
+        Ollama or named a model; else an error that names what is.
         """
         registry, settings = resolved.registry, resolved.settings
         ollama = registry.resolve(settings.provider)
-        if await is_listening(settings.providers[ollama.name].base_url):
-            return ollama, None
+        address = settings.providers[ollama.name].base_url
+        # A knock says nothing about another machine, which may be behind a proxy.
+        if not address.is_loopback or await is_listening(address):
+            return ollama, []
         found = await find_local_servers()
-        if not found and "embedded" in registry.names:
-            adapter = registry.resolve("embedded")
-            return adapter, (
-                "No model server is running on this machine, so the small embedded model answered. "
-                "Start Ollama, or set `provider`, for better answers."
-            )
-        raise self._nothing_to_ask(ollama, found)
+        is_open = model is None and not settings.is_configured(ollama.name)
+        if is_open and not found and "embedded" in registry.names:
+            return registry.resolve("embedded"), [EMBEDDED_ANSWERED]
+        raise self._nothing_to_ask(ollama, found, has_embedded="embedded" in registry.names)
 
-    def _nothing_to_ask(self, ollama: ProviderAdapter, found: list[Found]) -> UnreachableError:
+    def _nothing_to_ask(
+        self, ollama: ProviderAdapter, found: list[Found], *, has_embedded: bool
+    ) -> UnreachableError:
         if found:
             names = ", ".join(f"{server.facts.title} at {server.base_url}" for server in found)
             flag = next((server.identity.backend for server in found if server.identity.backend), None)
             how = f"--provider {flag}" if flag else f"--provider openai-compatible --host {found[0].base_url}"
             hint = f"But there is {names}: choose it with `{how}` or the setting `provider`."
+        elif has_embedded:
+            hint = f"{ollama.backend.start} Or choose the small embedded model: `--provider embedded`."
         else:
             hint = f"{ollama.backend.start} Or try a small model without a server: {embedded.INSTALL}"
         error = UnreachableError(
-            f"No provider is configured and Ollama does not answer at {ollama.base_url}.",
+            f"Ollama does not answer at {ollama.base_url}, and no other provider is configured.",
             kind=ErrorKind.UNREACHABLE,
             hint=hint,
         )
@@ -222,15 +263,20 @@ class Daemon:
     # what the process does by itself
 
     async def watch_files(self) -> None:
-        """Read configuration files again when they change."""
+        """Read files of the configuration again when they change, and close what no settings use any more."""
         while True:
             await anyio.sleep(WATCH_SECONDS)
-            changed = list(self._connections) if self._reload_user_file() else []
-            for connection in self._connections:
-                if connection.configuration.workspace_file_changed():
-                    changed.append(connection)
-            for connection in dict.fromkeys(changed):
-                await connection.configuration.changed()
+            with contained("the watch over files"):
+                self._look_at_files()
+            with contained("closing providers"):
+                await self._close_unused()
+
+    def _look_at_files(self) -> None:
+        everybody = [self._reload_user_file(), self._are_key_files_new()]
+        for connection in list(self._connections):
+            with contained("settings"):
+                if connection.configuration.workspace_file_changed() or any(everybody):
+                    connection.configuration.changed()
 
     def _reload_user_file(self) -> bool:
         stamp = self._stamp_user_file()
@@ -240,14 +286,33 @@ class Daemon:
         self._user_layer = keep_good(self._user_layer, load_user_file(self._environment))
         return True
 
-    def _stamp_user_file(self) -> tuple[int, int, int] | None:
+    def _stamp_user_file(self) -> FileStamp | None:
         path = user_file_path(self._environment)
         return file_stamp(path) if path else None
 
-    def _run_folder(self) -> Path:
-        runtime = self._environment.get("XDG_RUNTIME_DIR")
-        folder = Path(runtime) / "ollm" if runtime else state_folder(self._environment)
-        return folder / "run" if folder else Path.cwd() / ".ollm-run"
+    def _read_key_file(self, path: str) -> tuple[str | None, str]:
+        self._key_files[path] = stamp_key_file(path)
+        return read_secret_file(path)
+
+    def _are_key_files_new(self) -> bool:
+        """Whether a key file has changed; the settings that are resolved next read it."""
+        changed = {path for path, stamp in self._key_files.items() if stamp_key_file(path) != stamp}
+        for path in changed:
+            del self._key_files[path]
+        return bool(changed)
+
+    async def _close_unused(self) -> None:
+        """Close adapters that are in no settings any more; their sockets and child processes go with them.
+
+        A model that is loaded in a child process waits for the next client, unless another has its place.
+        """
+        used = {settings for settings, count in self._uses.items() if count > 0}
+        is_model_used = any(settings.kind == "embedded" for settings in used)
+        for settings in self._adapters.keys() - used:
+            if settings.kind != "embedded" or is_model_used:
+                adapter = self._adapters.pop(settings)
+                del self._uses[settings]
+                await adapter.aclose()
 
     async def aclose(self) -> None:
         """Close what connections shared; bounded, as somebody waits for the process to end."""
@@ -256,13 +321,14 @@ class Daemon:
                 await adapter.aclose()
 
 
-async def _end_on_signal(task_group: TaskGroup) -> None:
+def _ending_signals() -> AbstractContextManager[AsyncIterator[signal.Signals]]:
     names = ("SIGTERM", "SIGINT", "SIGHUP")
-    with anyio.open_signal_receiver(
-        *(getattr(signal, name) for name in names if hasattr(signal, name))
-    ) as received:
-        async for _ in received:
-            task_group.cancel_scope.cancel()
+    return anyio.open_signal_receiver(*(getattr(signal, name) for name in names if hasattr(signal, name)))
+
+
+async def _end_on_signal(signals: AsyncIterator[signal.Signals], task_group: TaskGroup) -> None:
+    async for _ in signals:
+        task_group.cancel_scope.cancel()
 
 
 def default_layer() -> Layer:

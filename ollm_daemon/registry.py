@@ -116,18 +116,19 @@ class ProviderRegistry:
         """
         return self._providers[self._known(name).provider]
 
-    def resolve_model(self, provider: str, model: str | None) -> tuple[ProviderAdapter, str | None]:
-        """The adapter and the model that a pair of names means; a model alias outranks `provider`.
+    def model_alias(self, name: str | None) -> Target | None:
+        """Where an alias leads that names a model too; `None` for every other name."""
+        target = self._aliases.get(name or "")
+        return target if target is not None and target.model is not None else None
+
+    def resolve_alias(self, name: str) -> tuple[ProviderAdapter, str | None]:
+        """The adapter, and the model if the alias names one, that a provider's name or an alias means.
 
         Raises:
-            ConfigError: Nobody has the provider's name.
+            ConfigError: As `resolve`.
         """
-        if model is not None:
-            target = self._aliases.get(model)
-            if target is not None and target.model is not None:
-                return self._providers[target.provider], target.model
-        target = self._known(provider)
-        return self._providers[target.provider], model or target.model
+        target = self._known(name)
+        return self._providers[target.provider], target.model
 
     def resolve_target(self, name: str) -> tuple[ProviderAdapter, str | None]:
         """The adapter and the model that one name means: a provider, an alias, or `provider/model`.
@@ -138,8 +139,7 @@ class ProviderRegistry:
         provider, slash, model = name.partition("/")
         if self._find(name) is None and slash and model:
             return self.resolve(provider), model
-        target = self._known(name)
-        return self._providers[target.provider], target.model
+        return self.resolve_alias(name)
 
     def _known(self, name: str) -> Target:
         found = self._find(name)

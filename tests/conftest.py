@@ -20,6 +20,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     return "asyncio", {"use_uvloop": request.config.getoption("--uvloop")}
 
 
+@pytest.fixture(autouse=True)
+def _nobody_is_met_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow test must not look like an idle editor; who tests that one sets its own time."""
+    monkeypatch.setattr("ollm_daemon.server.connection.AHEAD_SECONDS", 3600.0)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GGUF file of half a megabyte."""

@@ -8,7 +8,9 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
 
 from ollm_daemon.client._process import DAEMON_COMMAND, LEAVE_SECONDS, MAX_HEADER, daemon_process
 from ollm_daemon.protocol.base import WireModel
@@ -16,18 +18,19 @@ from ollm_daemon.protocol.chat import (
     ChatParams,
     ChatResult,
     CompletionDeltaParams,
+    FinishReason,
     StatusDelta,
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
 )
-from ollm_daemon.protocol.state import ErrorData
+from ollm_daemon.protocol.state import ErrorData, ErrorKind
 
 Result = TypeVar("Result", bound=WireModel)
 AnyDelta = TextDelta | ThinkingDelta | ToolCallDelta | StatusDelta
 OnNotification = Callable[[str, Any], None]
 
-CANCELLED = -32800
+INTERNAL_ERROR = -32603
 
 
 class DaemonError(Exception):
@@ -41,7 +44,18 @@ class DaemonError(Exception):
     def __init__(self, code: int, message: str, data: Any = None) -> None:
         super().__init__(message)
         self.code = code
-        self.data = ErrorData.model_validate(data) if isinstance(data, dict) and "kind" in data else None
+        self.data = _error_data(data)
+
+
+def _error_data(data: Any) -> ErrorData | None:
+    """`data` of an error; a kind that a newer daemon has counts as `internal`."""
+    if not isinstance(data, dict) or "kind" not in data:
+        return None
+    known = data if data["kind"] in get_args(ErrorKind) else {**data, "kind": "internal"}
+    try:
+        return ErrorData.model_validate(known)
+    except ValidationError:
+        return None
 
 
 class DaemonGone(Exception):
@@ -95,6 +109,7 @@ class Daemon:
         self._next_id = 0
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._streams: dict[int, ChatStream] = {}
+        self._gone = False
 
     async def request(self, method: str, params: WireModel | None, result: type[Result]) -> Result:
         """Send a request and wait for its result.
@@ -114,9 +129,9 @@ class Daemon:
     async def chat(self, params: ChatParams) -> AsyncIterator[ChatStream]:
         """Stream one chat for the length of the block; leaving early cancels it upstream."""
         identifier = self._next_id
-        stream = self._streams[identifier] = ChatStream()
         payload = params.model_dump(mode="json", by_alias=True, exclude_none=True)
         future = self._send_request("ollm/chat", {**payload, "streamToken": identifier})
+        stream = self._streams[identifier] = ChatStream()
         future.add_done_callback(lambda done: _finish(stream, done))
         try:
             yield stream
@@ -156,9 +171,11 @@ class Daemon:
                 fields = dict(line.split(b":", 1) for line in header.strip().lower().split(b"\r\n"))
                 body = await self._reader.readexactly(int(fields[b"content-length"]))
                 self._receive(json.loads(body))
-        except (asyncio.IncompleteReadError, OSError):
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError, ValueError, KeyError):
+            # The end, or bytes that are no messages.
             pass
         finally:
+            self._gone = True
             for future in self._waiting.values():
                 if not future.done():
                     future.set_exception(DaemonGone("The daemon closed the connection."))
@@ -166,10 +183,7 @@ class Daemon:
     def _receive(self, message: Mapping[str, Any]) -> None:
         method = message.get("method")
         if method == "ollm/completion/delta":
-            params = CompletionDeltaParams.model_validate(message["params"])
-            stream = self._streams.get(int(params.stream_token))
-            if stream:
-                stream._deltas.put_nowait(params.delta)
+            self._take_delta(message.get("params"))
         elif method is None:
             self._take_answer(message)
         elif "id" in message:
@@ -178,17 +192,31 @@ class Daemon:
         elif self._on_notification:
             self._on_notification(method, message.get("params"))
 
+    def _take_delta(self, params: Any) -> None:
+        try:
+            delta = CompletionDeltaParams.model_validate(params)
+        except ValidationError:
+            return  # of a kind that only a newer daemon knows
+        stream = self._streams.get(delta.stream_token) if isinstance(delta.stream_token, int) else None
+        if stream:
+            stream._deltas.put_nowait(delta.delta)
+
     def _take_answer(self, message: Mapping[str, Any]) -> None:
         future = self._waiting.pop(message["id"], None) if message.get("id") is not None else None
         if future is None or future.done():
             return
         error = message.get("error")
-        if error:
-            future.set_exception(DaemonError(error["code"], error["message"], error.get("data")))
+        if isinstance(error, dict):
+            code, text = error.get("code"), str(error.get("message"))
+            future.set_exception(
+                DaemonError(code if isinstance(code, int) else INTERNAL_ERROR, text, error.get("data"))
+            )
         else:
             future.set_result(message.get("result"))
 
     def _send_request(self, method: str, params: Any) -> asyncio.Future[Any]:
+        if self._gone:
+            raise DaemonGone("The daemon closed the connection.")
         identifier = self._next_id
         self._next_id += 1
         future = self._waiting[identifier] = asyncio.get_running_loop().create_future()
@@ -211,8 +239,18 @@ def _finish(stream: ChatStream, future: asyncio.Future[Any]) -> None:
     elif future.exception():
         stream._error = future.exception()
     else:
-        stream._result = ChatResult.model_validate(future.result())
+        try:
+            stream._result = _result_of(future.result())
+        except ValidationError:
+            stream._error = DaemonError(INTERNAL_ERROR, "The daemon's answer is not one this client knows.")
     stream._deltas.put_nowait(None)
+
+
+def _result_of(answer: Any) -> ChatResult:
+    """The answer; a reason that a newer daemon has for its end is an unknown one."""
+    if isinstance(answer, dict) and answer.get("finishReason") not in get_args(FinishReason):
+        answer = {**answer, "finishReason": "unknown"}
+    return ChatResult.model_validate(answer)
 
 
 @contextlib.asynccontextmanager

@@ -1,8 +1,9 @@
 """`ollm`: ask a model from the shell, and look at what the daemon knows.
 
 Exit codes: 0 answered · 2 wrong usage · 65 the request cannot be answered (empty or too long a
-prompt, input that is not text) · 69 the server is not available · 70 a fault of ours · 76 the server's
-answer was broken · 77 the key is missing or wrong · 78 the configuration is wrong · 130 interrupted.
+prompt, input that is not text) · 69 the server is not available · 70 a fault of ours · 74 reading or
+writing failed · 76 the server's answer was broken · 77 the key is missing or wrong · 78 the configuration
+is wrong · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,18 +20,24 @@ from ollm_daemon.client._process import daemon_process
 from ollm_daemon.client.arguments import check_words, make_parser
 from ollm_daemon.client.exit_codes import CONFIG, DATA, INTERRUPTED, UNAVAILABLE, USAGE, UsageError
 from ollm_daemon.client.render import Screen
+from ollm_daemon.standard_streams import open_standard_streams
 
 COMMANDS = ("config", "doctor", "models", "providers", "status", "trust")
+MAX_INPUT = 8 << 20
+"""Bytes of standard input: more than any model reads, and escaped it still fits a message."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
+    open_standard_streams()
     parser = make_parser(COMMANDS, (__doc__ or "").partition("\n\n")[2])
     flags = parser.parse_args(argv)
     check_words(parser, flags)
     screen = Screen(as_json=flags.json)
     try:
-        return asyncio.run(_run(flags, screen))
+        # Read before the loop runs: there Ctrl-C would only cancel a task that is not listening.
+        prompt = _read_prompt(flags)
+        return asyncio.run(_run(flags, screen, prompt))
     except KeyboardInterrupt:
         screen.end_line()
         return INTERRUPTED
@@ -40,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return report(error, screen)
 
 
-async def _run(flags: argparse.Namespace, screen: Screen) -> int:
-    prompt = _read_prompt(flags) if flags.command is None else ""
+async def _run(flags: argparse.Namespace, screen: Screen, prompt: str) -> int:
     key = _read_key(flags.api_key_file) if flags.api_key_file else flags.api_key
     if flags.connect is not None:
         from ollm_daemon.client import commands
@@ -62,29 +68,39 @@ def _find_token(address: str) -> tuple[str, int, str]:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     state_home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     folder = (Path(runtime) if runtime else Path(state_home)) / "ollm" / "run"
-    path = folder / f"daemon-{port}.json"
+    host = host.strip("[]") or "127.0.0.1"
+    name = port if host == "127.0.0.1" else f"{host.replace(':', '_')}-{port}"
+    path = folder / f"daemon-{name}.json"
     try:
         token = json.loads(path.read_text(encoding="utf-8"))["token"]
     except (OSError, ValueError, KeyError):
         raise UsageError(
             f"There is no daemon of yours on port {port}: its token file {path} is missing.", UNAVAILABLE
         ) from None
-    return host.strip("[]") or "127.0.0.1", int(port), token
+    return host, int(port), token
 
 
 def _read_key(path: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
+    except (OSError, ValueError, RuntimeError) as error:  # not text, or NUL in the path; `~` of nobody
+        reason = getattr(error, "strerror", None) or (
+            "not text" if isinstance(error, UnicodeDecodeError) else str(error).rstrip(".")
+        )
         raise UsageError(f"The key file {path} cannot be read: {reason.lower()}.", CONFIG) from None
 
 
 def _read_prompt(flags: argparse.Namespace) -> str:
-    """The prompt, with standard input as its context when that is not a terminal."""
+    """The prompt, with standard input as its context when that is not a terminal; none for a command."""
+    if flags.command is not None:
+        if flags.prompt is not None:
+            raise UsageError(f"`ollm {flags.command}` takes no prompt.")
+        return ""
     context = ""
-    if sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty():
-        data = sys.stdin.buffer.read()
+    if not sys.stdin.isatty():
+        data = sys.stdin.buffer.read(MAX_INPUT + 1)
+        if len(data) > MAX_INPUT:
+            raise UsageError(f"Standard input is larger than {MAX_INPUT >> 20} MiB.", DATA)
         try:
             context = data.decode("utf-8")
         except UnicodeDecodeError:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,17 +18,24 @@ from ollm_daemon.client._client import Daemon, DaemonError, DaemonGone, connect_
 from ollm_daemon.client.exit_codes import (
     CONFIG,
     EXIT_CODES,
+    IO_ERROR,
     NO_PERMISSION,
     OK,
     SOFTWARE,
     UNAVAILABLE,
     UsageError,
 )
-from ollm_daemon.client.render import Screen, table
+from ollm_daemon.client.render import Screen, one_line, table
 from ollm_daemon.protocol import chat, state
 
 INVALID_PARAMS = -32602
 REQUEST_FAILED = -32803
+ERROR_MESSAGE = 1
+"""LSP's `MessageType.Error`."""
+_ANSWERED_BY_A_SERVER = frozenset({None, "models"})
+"""Commands, none among them, that fail on a wrong configuration."""
+_TELLS_ITSELF = frozenset({"config", "doctor"})
+"""Commands that tell what is wrong with the configuration."""
 
 
 async def run_own(
@@ -50,9 +59,16 @@ async def run_connected(
     address: tuple[str, int, str],
 ) -> int:
     """Run a command with the daemon at a host and port, with its token; gives the exit code."""
-    async with connect_daemon(
-        *address, options=_options(flags), folder=Path.cwd(), on_notification=_notes(flags, screen)
-    ) as daemon:
+    more: dict[str, Any] = {"options": _options(flags), "on_notification": _notes(flags, screen)}
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            connecting = connect_daemon(*address, folder=Path.cwd(), **more)
+            daemon = await stack.enter_async_context(connecting)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UsageError(
+                f"Cannot reach the daemon at {flags.connect}: {reason.lower()}.", UNAVAILABLE
+            ) from None
         return await _command(daemon, flags, screen, prompt, key)
 
 
@@ -80,11 +96,12 @@ def report(error: BaseException, screen: Screen) -> int:
             screen.fail(str(error), (error.data and error.data.hint) or "", shown)
             return EXIT_CODES.get(kind, SOFTWARE)
         case DaemonGone():
-            screen.fail("The daemon ended before it answered.", "What it printed above says why.", {})
+            hint = "If it printed nothing above, somebody else ended it."
+            screen.fail("The daemon ended before it answered.", hint, {"kind": "internal"})
             return SOFTWARE
         case OSError():
-            screen.fail(f"Cannot reach the daemon: {error.strerror or error}.", "", {"kind": "unreachable"})
-            return UNAVAILABLE
+            screen.fail(f"Reading or writing failed: {error.strerror or error}.", "", {"kind": "internal"})
+            return IO_ERROR
         case _:
             raise error
 
@@ -98,7 +115,9 @@ def _notes(flags: argparse.Namespace, screen: Screen) -> Callable[[str, Any], No
     def on_notification(method: str, params: Any) -> None:
         if method == "$/progress":
             screen.take_progress(params.get("value"))
-        elif method == "window/showMessage" and flags.command not in ("config", "doctor"):
+        elif method == "window/showMessage" and flags.command not in _TELLS_ITSELF:
+            if params.get("type") == ERROR_MESSAGE and flags.command in _ANSWERED_BY_A_SERVER:
+                return  # the run ends with it: see `_check_configuration`
             screen.note(str(params.get("message", "")), warning=True)
 
     return on_notification
@@ -108,8 +127,8 @@ async def _command(
     daemon: Daemon, flags: argparse.Namespace, screen: Screen, prompt: str, key: str | None
 ) -> int:
     await _apply_flags(daemon, flags, key)
-    if flags.command in (None, "models"):
-        await _check_configuration(daemon, screen)
+    if flags.command in _ANSWERED_BY_A_SERVER:
+        await _check_configuration(daemon)
     if flags.command is None:
         return await _ask(daemon, flags, screen, prompt)
     command: Callable[[Daemon, argparse.Namespace, Screen], Coroutine[Any, Any, int]]
@@ -128,29 +147,26 @@ async def _apply_flags(daemon: Daemon, flags: argparse.Namespace, key: str | Non
         return
     listed = await daemon.request("ollm/providers/list", None, state.ProvidersListResult)
     aliases = {alias.alias: alias.provider for alias in listed.aliases}
-    name = aliases.get(flags.provider, flags.provider)
-    name = name or next(provider.name for provider in listed.providers if provider.is_default)
+    default = next((provider.name for provider in listed.providers if provider.is_default), None)
+    name = aliases.get(flags.provider, flags.provider) or default
+    if name is None:
+        raise UsageError("The provider that is configured is not known; name one with --provider.", CONFIG)
     layer = {"provider": name, "providers": {name: given}}
     if flags.model:
         layer["model"] = flags.model
-    daemon.notify("workspace/didChangeConfiguration", {"settings": {"ollm": {"flags": layer}}})
+    await daemon.request("ollm/config/set", state.ConfigSetParams(flags=layer), state.ConfigSetResult)
 
 
-async def _check_configuration(daemon: Daemon, screen: Screen) -> None:
+async def _check_configuration(daemon: Daemon) -> None:
     """A wrong configuration is an error here: what would answer is not what the user wrote down."""
     config = await daemon.request("ollm/config/get", None, state.ConfigGetResult)
-    errors = [problem for problem in config.problems if problem.severity == "error"]
-    if errors:
-        screen.forget_notes()
-        first = errors[0]
+    first = next((problem for problem in config.problems if problem.severity == "error"), None)
+    if first is not None:
         place = (
             f"{first.source}:{first.line}: " if first.line else f"{first.source}: " if first.source else ""
         )
-        raise DaemonError(
-            REQUEST_FAILED,
-            f"{place}{first.message}",
-            {"kind": "config", "hint": first.hint or "Correct it and try again."},
-        )
+        data = {"kind": "config", "hint": first.hint or "Correct it and try again."}
+        raise DaemonError(REQUEST_FAILED, f"{place}{first.message}", data)
 
 
 async def _ask(daemon: Daemon, flags: argparse.Namespace, screen: Screen, prompt: str) -> int:
@@ -239,26 +255,50 @@ async def _config(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> 
 
 
 async def _trust(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> int:
-    pending = (await daemon.request("ollm/trust/get", None, state.TrustGetResult)).pending
-    if not pending:
+    result = await daemon.request("ollm/trust/get", None, state.TrustGetResult)
+    if screen.as_json:
+        screen.write_json(result)
+    elif not result.pending:
         screen.note("This workspace asks for nothing that needs your approval.")
-    for request in pending:
-        screen.write(f"{request.question}\n  written in {request.source}")
-        for key, value in request.values.items():
-            if value is not None:
-                screen.write(f"  {key}: {value}")
-        if not flags.yes:
-            if not sys.stdin.isatty():
-                raise UsageError(
-                    "Nobody can be asked here; run it in a terminal or with --yes.", NO_PERMISSION
-                )
-            answer = await asyncio.to_thread(input, "Allow it? [y/N] ")
-            if answer.strip().lower() not in ("y", "yes"):
-                continue
-        params = state.TrustApproveParams(digest=request.digest)
-        await daemon.request("ollm/trust/approve", params, state.TrustApproveResult)
-        screen.note("Allowed, for exactly this content.")
+    for request in result.pending:
+        if not screen.as_json:
+            screen.write(f"{one_line(request.question)}\n  written in {one_line(request.source)}")
+            for key, value in request.values.items():
+                # Quoted, so that a value cannot look like a line of ours.
+                screen.write(f"  {one_line(key)}: {json.dumps(value)}")
+        if flags.yes or (not screen.as_json and await _is_allowed()):
+            params = state.TrustApproveParams(digest=request.digest)
+            await daemon.request("ollm/trust/approve", params, state.TrustApproveResult)
+            screen.note("Allowed, for exactly this content.")
     return OK
+
+
+async def _is_allowed() -> bool:
+    """What the user answers; the end of input is a no.
+
+    A thread reads, and Ctrl-C ends the wait without it.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("Nobody can be asked here; run it in a terminal or with --yes.", NO_PERMISSION)
+    sys.stdout.write("Allow it? [y/N] ")
+    sys.stdout.flush()
+    loop = asyncio.get_running_loop()
+    line: asyncio.Future[bytes] = loop.create_future()
+
+    def take(data: bytes) -> None:
+        if not line.done():
+            line.set_result(data)
+
+    def read() -> None:
+        try:
+            data = os.read(sys.stdin.fileno(), 1 << 12)
+        except OSError:
+            data = b""
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(take, data)
+
+    threading.Thread(target=read, name="answer", daemon=True).start()
+    return (await line).strip().lower() in (b"y", b"yes")
 
 
 async def _status(daemon: Daemon, flags: argparse.Namespace, screen: Screen) -> int:

@@ -1,15 +1,16 @@
-"""How `ollm` ends: one code for each way, and the error for what cannot be done as asked."""
+"""Exit codes of `ollm`, as in `sysexits.h`, and the error that carries one; `cli` says what they mean."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-OK, USAGE, DATA, UNAVAILABLE, SOFTWARE, PROTOCOL, NO_PERMISSION, CONFIG, INTERRUPTED = (
+OK, USAGE, DATA, UNAVAILABLE, SOFTWARE, IO_ERROR, PROTOCOL, NO_PERMISSION, CONFIG, INTERRUPTED = (
     0,
     2,
     65,
     69,
     70,
+    74,
     76,
     77,
     78,

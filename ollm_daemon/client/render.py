@@ -107,17 +107,13 @@ class Screen:
         sys.stdout.write(value.model_dump_json(by_alias=True, exclude_none=True) + "\n")
 
     def note(self, text: str, *, warning: bool = False) -> None:
-        """A remark on standard error."""
-        self.end_line()
-        self._notes.append(text)
+        """A remark on standard error; on a terminal it does not stand in the middle of a line."""
+        if sys.stdout.isatty():
+            self.end_line()
         label = "ollm: " if not warning else "ollm: warning: "
         line = f"{label}{_clean(text)}"
         sys.stderr.write(f"{_DIM}{line}{_RESET}\n" if sys.stderr.isatty() else f"{line}\n")
         sys.stderr.flush()
-
-    def forget_notes(self) -> None:
-        """What was noted is about to be said again, better."""
-        self._notes.clear()
 
     def fail(self, message: str, hint: str, data: Any) -> None:
         """The sentence of a failure, and its next step."""
@@ -194,6 +190,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def one_line(text: str) -> str:
+    """Text as it may stand in a line of ours: nothing in it ends the line or changes what is seen of it."""
+    return text if text.isprintable() else json.dumps(text)
 
 
 def _clean(text: str) -> str:

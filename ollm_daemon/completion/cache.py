@@ -32,9 +32,20 @@ class Place:
     behind: tuple[int, str]
     how: tuple[str, ...]
 
-    def is_of(self, earlier: Place) -> bool:
-        """Whether text typed at `earlier` may have led here: same file, same end, same writer."""
-        return (self.uri, self.behind, self.how[:2]) == (earlier.uri, earlier.behind, earlier.how[:2])
+    def typed_since(self, earlier: Place) -> str | None:
+        """What was typed at an earlier place to get here; `None` if something else led here.
+
+        File, writer and the text behind must be the same, and so must be the text before what was typed.
+        """
+        size = self.before[0] - earlier.before[0]
+        here, there = self.before[1], earlier.before[1]
+        if not 0 <= size <= len(here):
+            return None
+        if (self.uri, self.behind, self.how[:2]) != (earlier.uri, earlier.behind, earlier.how[:2]):
+            return None
+        known = here[: len(here) - size]
+        same = min(len(known), len(there))
+        return here[len(here) - size :] if known[len(known) - same :] == there[len(there) - same :] else None
 
 
 def place_at(uri: str, prefix: str, suffix: str, how: tuple[str, ...]) -> Place:
@@ -70,18 +81,14 @@ class OfferCache:
                 return rest
         return None
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._offers.clear()
+    def get(self, place: Place) -> tuple[str, ...] | None:
+        """What was offered at exactly this place."""
+        return self._offers.get(place)
 
 
 def rest_of(earlier: Place, texts: tuple[str, ...], place: Place) -> tuple[str, ...]:
     """What is left of offers once the user has typed their beginning."""
-    typed = place.before[0] - earlier.before[0]
-    if typed <= 0 or not place.is_of(earlier):
+    typed = place.typed_since(earlier)
+    if not typed:
         return ()
-    begun, known = place.before[1][-typed:], place.before[1][:-typed]
-    same = min(len(known), len(earlier.before[1]))
-    if len(begun) < typed or known[len(known) - same :] != earlier.before[1][len(earlier.before[1]) - same :]:
-        return ()
-    return tuple(text[typed:] for text in texts if text.startswith(begun) and len(text) > typed)
+    return tuple(text[len(typed) :] for text in texts if text.startswith(typed) and text != typed)

@@ -2,11 +2,12 @@
 
 For each document the newest request counts: an older one is answered with nothing at once, and what it
 had asked for is stopped. A generation is a flight of its own; a request that finds the user typing what
-is being generated gets on it, and the last one to leave stops it. Failures are told once, as a change of
-state, and a server that keeps failing is left alone for a while.
+is being generated gets on it, and the last one to leave stops it; when the model turns out to write
+something else, it is stopped too, and asked anew. Failures are told once, as a change of state, and a
+server that keeps failing is left alone for a while.
 
 Invariants: every request gets an answer; no flight goes on that nobody waits for, but one ahead of the
-user.
+user; of a document where nothing goes on nothing is kept but what has been offered.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import anyio
@@ -28,7 +30,7 @@ from ollm_daemon.completion.filters import AnswerGuard, polish
 from ollm_daemon.completion.languages import language_of
 from ollm_daemon.completion.statistics import CompletionStatistics
 from ollm_daemon.domain import ChatRequest, CompletionSettings, InfillRequest, Message, TextDelta
-from ollm_daemon.errors import ErrorKind, OllmError, ProviderError, UnsupportedError
+from ollm_daemon.errors import ErrorKind, OllmError, ProviderError, TimeoutPassedError, UnsupportedError
 from ollm_daemon.providers.base import ProviderAdapter
 
 StartSoon = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
@@ -41,6 +43,8 @@ FAILURES, FAILURE_SECONDS, PAUSE_SECONDS = 3, 10.0, 5.0
 LONGEST_LINE = 2000
 """Characters of a line beyond which a file counts as minified, and nothing is offered unasked."""
 GENERATION_SECONDS = 15.0
+SOURCE_SECONDS = 30.0
+"""How long what was found out about who writes is believed."""
 AHEAD_SECONDS = 0.3
 """Idle time after an offer before the one behind it is prepared."""
 SAMPLE = 4000
@@ -51,35 +55,60 @@ _SETTLED = frozenset({ErrorKind.UNSUPPORTED, ErrorKind.NOT_FOUND, ErrorKind.AUTH
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Who writes, and how."""
+    """Who writes, and how.
+
+    Attributes:
+        held: What keeps the provider open while somebody holds it.
+    """
 
     adapter: ProviderAdapter
     model: str
     settings: CompletionSettings
+    held: object = None
 
 
-@dataclass
+FindSource = Callable[[], Awaitable[Source]]
+"""Finds out who writes; may ask servers, and fail."""
+
+
+@dataclass(eq=False)
 class _Flight:
-    """One generation, and who waits for it."""
+    """One generation, and who waits for it.
+
+    Attributes:
+        cache: Where its answer is kept: that of the settings it began with.
+        wanted: The place of the newest request that waits for it.
+        aboard: How many wait for it.
+        failed: It ended without an answer.
+    """
 
     question: Question
     place: Place
     cursor: Cursor
     block: bool
     guard: AnswerGuard
+    cache: OfferCache
+    wanted: Place
     offers: tuple[str, ...] = ()
-    waiting: int = 0
+    aboard: int = 0
+    failed: bool = False
+    boarded: anyio.Event = field(default_factory=anyio.Event)
     over: anyio.Event = field(default_factory=anyio.Event)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
-    def typed_at(self, place: Place) -> int | None:
-        """How many characters of its answer the user has typed by now; `None` if it is none of it."""
-        typed = place.before[0] - self.place.before[0]
-        if typed < 0 or not place.is_of(self.place):
-            return None
-        begun = place.before[1][len(place.before[1]) - typed :]
-        text = self.guard.text
-        return typed if text.startswith(begun) or (begun.startswith(text) and not self.guard.done) else None
+    def fits(self, place: Place) -> bool:
+        """Whether what has been typed up to a place agrees with its answer, as far as there is one."""
+        typed = place.typed_since(self.place)
+        if not typed:
+            return typed is not None
+        text = polish(self.guard.text, self.cursor, block=self.block)
+        return text.startswith(typed) or (typed.startswith(text) and not self.guard.done)
+
+    def left_at(self, place: Place) -> tuple[str, ...] | None:
+        """What it offers at a place; `None` when the user has written something else, or all of it."""
+        typed = place.typed_since(self.place) or ""
+        left = tuple(text[len(typed) :] for text in self.offers if text.startswith(typed) and text != typed)
+        return left if left or not typed or self.failed else None
 
 
 class CompletionEngine:
@@ -103,87 +132,125 @@ class CompletionEngine:
         self._start_soon = start_soon
         self._tell = tell
         self._cache = OfferCache()
-        self._overtaken: dict[str, anyio.Event] = {}
+        self._newest: dict[str, anyio.CancelScope] = {}
         self._flights: dict[str, _Flight] = {}
         self._asked_at: deque[float] = deque(maxlen=8)
         self._failed_at: deque[float] = deque(maxlen=FAILURES)
         self._paused_until = 0.0
         self._state: State = "ready"
+        self._source: Source | None = None
+        self._source_until = 0.0
         self._ratios: dict[str, float] = {}
 
-    async def complete(self, question: Question, source: Source) -> tuple[str, ...]:
+    async def complete(self, question: Question, find_source: FindSource) -> tuple[str, ...]:
         """Texts to offer at the cursor; none when there is nothing to say, or a newer request came."""
         began = time.monotonic()
         self.statistics.requests += 1
-        overtaken = self._overtake(question.uri)
-        cursor = Cursor(question.prefix, question.suffix, language_of(question.language))
-        if is_excluded(question.uri, source.settings.exclude):
-            return ()
-        if question.automatic and len(cursor.line_before) + len(cursor.line_after) > LONGEST_LINE:
-            return ()
-        block = source.settings.max_lines > 1 and wants_block(cursor, invoked=not question.automatic)
-        how = (source.adapter.name, source.model, "block" if block else "line")
-        place = place_at(question.uri, question.prefix, question.suffix, how)
-        offers = self._cache.find(place)
-        if offers is not None and (question.automatic or len(offers) >= question.candidates):
-            self.statistics.cache_hits += 1
-            return self._answer(offers, began)
-        flight = self._flights.get(question.uri)
-        if flight is None or flight.typed_at(place) is None:
-            self._stop_flight(question.uri)
-            if question.automatic and not await self._wait_turn(overtaken, source.settings):
-                self.statistics.superseded += 1
-                return ()
-            flight = self._take_off(question, place, cursor, block, source)
-        else:
-            self.statistics.joined += 1
-        await self._board(flight)
-        typed = flight.typed_at(place)
-        if typed is None:
-            self.statistics.superseded += 1
-            return ()
-        begun = place.before[1][len(place.before[1]) - typed :]
-        left = [text[typed:] for text in flight.offers if text.startswith(begun) and len(text) > typed]
-        return self._answer(tuple(left), began)
+        if question.automatic:
+            self._asked_at.append(began)
+        self._overtake(question.uri)
+        scope = self._newest[question.uri] = anyio.CancelScope()
+        try:
+            with scope:
+                offers = await self._offer(question, find_source, began)
+                self.statistics.latencies.append((time.monotonic() - began) * 1e3)
+                self.statistics.shown += bool(offers)
+                return offers
+        finally:
+            if self._newest.get(question.uri) is scope:
+                del self._newest[question.uri]
+        self.statistics.superseded += 1
+        return ()
 
     def forget(self, uri: str) -> None:
         """The document was closed."""
-        self._stop_flight(uri)
-        self._overtaken.pop(uri, None)
+        self._overtake(uri)
+        if flight := self._flights.get(uri):
+            self._stop(flight)
         self.places.close(uri)
 
-    def cannot_ask(self, error: OllmError) -> None:
-        """There is nobody to ask: tell so, once."""
-        self._failed(error)
-
     def settings_changed(self) -> None:
-        """What has been offered may be offered no more, and a server may be another one."""
-        self._cache.clear()
-        self._paused_until = 0.0
+        """What has been offered may be offered no more, and a server may be another one.
 
-    def _answer(self, offers: tuple[str, ...], began: float) -> tuple[str, ...]:
-        self.statistics.latencies.append((time.monotonic() - began) * 1e3)
-        self.statistics.shown += bool(offers)
+        Who waits still gets what was asked for, but nobody else does.
+        """
+        self._cache = OfferCache()
+        self._source = None
+        self._ratios.clear()
+        self._failed_at.clear()
+        self._paused_until = 0.0
+        for uri, flight in list(self._flights.items()):
+            if flight.aboard:
+                del self._flights[uri]
+            else:
+                self._stop(flight)
+
+    def _overtake(self, uri: str) -> None:
+        """Let the request before, if there is one, end with nothing."""
+        if before := self._newest.pop(uri, None):
+            before.cancel()
+
+    async def _offer(self, question: Question, find_source: FindSource, began: float) -> tuple[str, ...]:
+        """What to offer: known already, being generated, or asked for now."""
+        cursor = Cursor(question.prefix, question.suffix, language_of(question.language))
+        if question.automatic and len(cursor.line_before) + len(cursor.line_after) > LONGEST_LINE:
+            return ()
+        source = await self._find_source(question, find_source, began)
+        if source is None or is_excluded(question.uri, source.settings.exclude):
+            return ()
+        block = source.settings.max_lines > 1 and wants_block(cursor, invoked=not question.automatic)
+        place = _place_of(question, source, block=block)
+        offers = self._known(question, place)
+        if offers is not None:
+            self.statistics.cache_hits += 1
+        while offers is None:
+            flight = self._flights.get(question.uri)
+            if flight and flight.fits(place) and flight.question.candidates >= question.candidates:
+                self.statistics.joined += 1
+            else:
+                if flight:
+                    self._stop(flight)
+                if question.automatic and not await self._wait_turn(began, source.settings):
+                    return ()
+                flight = self._take_off(question, place, cursor, block, source)
+            await self._board(flight, place)
+            offers = flight.left_at(place)
+        if offers:
+            self._look_ahead(question, cursor, offers[0], source)
         return offers
 
-    def _overtake(self, uri: str) -> anyio.Event:
-        """Let the request before this one know; gives what will tell this one."""
-        before = self._overtaken.get(uri)
-        if before:
-            before.set()
-        event = self._overtaken[uri] = anyio.Event()
-        return event
+    async def _find_source(self, question: Question, find_source: FindSource, began: float) -> Source | None:
+        """Who writes; nobody while a server that keeps failing is left alone, or when that is the failure."""
+        now = time.monotonic()
+        if self._source and now < max(self._source_until, self._paused_until):
+            return self._source
+        if question.automatic and not await self._wait_turn(began, None):
+            return None
+        cache = self._cache
+        try:
+            source = await find_source()
+        except OllmError as error:
+            self._failed(error)
+            return None
+        if cache is self._cache:  # else settings have changed meanwhile
+            self._source, self._source_until = source, time.monotonic() + SOURCE_SECONDS
+        return source
 
-    async def _wait_turn(self, overtaken: anyio.Event, settings: CompletionSettings) -> bool:
-        """Wait until the user pauses; whether that came before a newer request, and the server is up."""
-        self._asked_at.append(time.monotonic())
-        with anyio.move_on_after(self._delay(settings)):
-            await overtaken.wait()
-        return not overtaken.is_set() and time.monotonic() >= self._paused_until
+    def _known(self, question: Question, place: Place) -> tuple[str, ...] | None:
+        """What has been offered at a place; several candidates only if several were asked for there."""
+        if question.candidates > 1:
+            return self._cache.get(_all_of(place))
+        return self._cache.find(place)
 
-    def _delay(self, settings: CompletionSettings) -> float:
+    async def _wait_turn(self, began: float, settings: CompletionSettings | None) -> bool:
+        """Wait until the user pauses; whether the server may then be asked."""
+        if time.monotonic() >= self._paused_until:
+            await anyio.sleep(max(0.0, began + self._delay(settings) - time.monotonic()))
+        return time.monotonic() >= self._paused_until
+
+    def _delay(self, settings: CompletionSettings | None) -> float:
         """Seconds to wait: the user's setting, else a little more than between two keystrokes."""
-        if settings.debounce_ms is not None:
+        if settings and settings.debounce_ms is not None:
             return settings.debounce_ms / 1e3
         gaps = sorted(later - earlier for earlier, later in itertools.pairwise(self._asked_at))
         quick = [gap for gap in gaps if gap < 1.0]
@@ -193,63 +260,70 @@ class CompletionEngine:
     def _take_off(
         self, question: Question, place: Place, cursor: Cursor, block: bool, source: Source, ahead: float = 0
     ) -> _Flight:
-        """Start a generation, `ahead` seconds from now when nobody has asked for it yet."""
+        """Start a generation; one that nobody has asked for yet `ahead` seconds from now, or when they do."""
         guard = AnswerGuard(cursor, block=block, max_lines=source.settings.max_lines)
-        flight = self._flights[question.uri] = _Flight(question, place, cursor, block, guard)
+        flight = _Flight(question, place, cursor, block, guard, self._cache, wanted=place)
+        self._flights[question.uri] = flight
 
         async def fly() -> None:
             with flight.scope:
                 try:
                     if ahead:
-                        await anyio.sleep(ahead)
+                        with anyio.move_on_after(ahead):
+                            await flight.boarded.wait()
                     await self._generate(flight, source)
                 except OllmError as error:
+                    flight.failed = True
                     self._failed(error)
                 finally:
-                    flight.over.set()
-                    if self._flights.get(question.uri) is flight:
-                        del self._flights[question.uri]
-                if flight.offers and not ahead:
-                    self._look_ahead(flight, source)
+                    self._stop(flight)
 
         self._start_soon(fly)
         return flight
 
-    async def _board(self, flight: _Flight) -> None:
+    async def _board(self, flight: _Flight, place: Place) -> None:
         """Wait for the end of a flight; the last one to leave stops it."""
-        flight.waiting += 1
+        flight.wanted = place
+        flight.aboard += 1
+        flight.boarded.set()
         try:
             await flight.over.wait()
         finally:
-            flight.waiting -= 1
-            if not flight.waiting:
-                flight.scope.cancel()
+            flight.aboard -= 1
+            if not flight.aboard:
+                self._stop(flight)
 
-    def _stop_flight(self, uri: str) -> None:
-        flight = self._flights.pop(uri, None)
-        if flight:
-            flight.scope.cancel()
-            flight.over.set()
+    def _stop(self, flight: _Flight) -> None:
+        """End a flight, if it has not ended; from now on nobody gets on it."""
+        if self._flights.get(flight.question.uri) is flight:
+            del self._flights[flight.question.uri]
+        flight.scope.cancel()
+        flight.over.set()
 
     async def _generate(self, flight: _Flight, source: Source) -> None:
-        offers: list[str] = []
-        with anyio.move_on_after(GENERATION_SECONDS):
+        offers: dict[str, None] = {}
+        guard, block, lines = flight.guard, flight.block, source.settings.max_lines
+        with anyio.move_on_after(GENERATION_SECONDS) as limit:
             request = await self._write_first(flight, source)
-            guard = flight.guard
-            for number in range(max(1, flight.question.candidates)):
-                if number:
-                    guard = AnswerGuard(
-                        flight.cursor, block=flight.block, max_lines=source.settings.max_lines
-                    )
-                    await self._write(source.adapter, varied(request, number), guard)
-                text = polish(guard.text, flight.cursor, block=flight.block)
-                if text and text not in offers:
-                    offers.append(text)
-        flight.offers = tuple(offers)
-        self._cache.put(flight.place, flight.offers)
+            offers[polish(guard.text, flight.cursor, block=block)] = None
+            for number in range(1, flight.question.candidates):
+                guard = AnswerGuard(flight.cursor, block=block, max_lines=lines)
+                await self._write(source.adapter, varied(request, number), guard, flight)
+                offers[polish(guard.text, flight.cursor, block=block)] = None
+        if limit.cancelled_caught and not offers:
+            raise TimeoutPassedError(
+                f"{source.model} wrote nothing of use within {GENERATION_SECONDS:g} s.",
+                kind=ErrorKind.TIMEOUT_TOTAL,
+                hint="Set `completion.model` to a smaller one, or `completion.contextTokens` to less.",
+            )
+        flight.offers = tuple(text for text in offers if text)
+        flight.cache.put(flight.place, flight.offers)
+        if flight.question.candidates > 1:
+            flight.cache.put(_all_of(flight.place), flight.offers)
         self._change("ready", "")
-        if source.model not in self._ratios:
-            await self._measure(source, flight.question.prefix)
+        if source.model not in self._ratios and len(flight.question.prefix) > SAMPLE // 4:
+            self._ratios[source.model] = CHARACTERS_PER_TOKEN
+            self._start_soon(partial(self._measure, source, flight.question.prefix[-SAMPLE:]))
 
     async def _write_first(self, flight: _Flight, source: Source) -> InfillRequest:
         """The first answer; gives the request that brought it.
@@ -258,12 +332,12 @@ class CompletionEngine:
         """
         request = await self._build(flight, source)
         try:
-            await self._write(source.adapter, request, flight.guard)
+            await self._write(source.adapter, request, flight.guard, flight)
         except UnsupportedError:
             if request.prompt is not None:
                 raise
             request = await self._build(flight, source)
-            await self._write(source.adapter, request, flight.guard)
+            await self._write(source.adapter, request, flight.guard, flight)
         return request
 
     async def _build(self, flight: _Flight, source: Source) -> InfillRequest:
@@ -278,7 +352,9 @@ class CompletionEngine:
             characters_per_token=self._ratios.get(source.model, CHARACTERS_PER_TOKEN),
         )
 
-    async def _write(self, adapter: ProviderAdapter, request: InfillRequest, guard: AnswerGuard) -> None:
+    async def _write(
+        self, adapter: ProviderAdapter, request: InfillRequest, guard: AnswerGuard, flight: _Flight
+    ) -> None:
         """Let the model write until it is done, or enough of it is there; leaving stops it."""
         self.statistics.generations += 1
         async with adapter.infill_stream(request) as batches:
@@ -288,36 +364,34 @@ class CompletionEngine:
                         guard.feed(event.text)
                 if guard.done:
                     return
+                if flight.wanted is not flight.place and not flight.fits(flight.wanted):
+                    self._stop(flight)  # the user writes something else
 
-    def _look_ahead(self, flight: _Flight, source: Source) -> None:
-        """Prepare what comes behind the offer, for a user who accepts it, where that costs little."""
-        if source.adapter.backend.infill != "infill" or flight.question.uri in self._flights:
+    def _look_ahead(self, question: Question, cursor: Cursor, offer: str, source: Source) -> None:
+        """Prepare what comes behind an offer, for a user who accepts it, where that costs little."""
+        is_wanted = source is self._source and time.monotonic() >= self._paused_until
+        if source.adapter.backend.infill != "infill" or question.uri in self._flights or not is_wanted:
             return
-        question = flight.question
-        ahead = replace(question, prefix=question.prefix + flight.offers[0], automatic=True, candidates=1)
-        cursor = replace(flight.cursor, prefix=ahead.prefix)
+        ahead = replace(question, prefix=question.prefix + offer, automatic=True, candidates=1)
+        cursor = replace(cursor, prefix=ahead.prefix)
         block = source.settings.max_lines > 1 and wants_block(cursor, invoked=False)
-        place = place_at(
-            ahead.uri, ahead.prefix, ahead.suffix, (*flight.place.how[:2], "block" if block else "line")
-        )
+        place = _place_of(ahead, source, block=block)
         if self._cache.find(place) is None:
             self._take_off(ahead, place, cursor, block, source, ahead=AHEAD_SECONDS)
 
-    async def _measure(self, source: Source, text: str) -> None:
+    async def _measure(self, source: Source, sample: str) -> None:
         """Learn from the server's own tokeniser how long its tokens are in this kind of text."""
-        sample = text[-SAMPLE:]
-        self._ratios[source.model] = CHARACTERS_PER_TOKEN
         try:
             count = await source.adapter.count_tokens(ChatRequest(source.model, (Message("user", sample),)))
         except ProviderError:
             return
-        if count.exact and count.tokens and len(sample) > SAMPLE // 4:
+        if count.exact and count.tokens:
             self._ratios[source.model] = min(6.0, max(1.0, len(sample) / count.tokens))
 
     def _failed(self, error: OllmError) -> None:
         """Tell once, and leave the server alone for a while when it keeps failing."""
         self.statistics.failures += 1
-        now = time.monotonic()
+        now = self._source_until = time.monotonic()
         self._failed_at.append(now)
         often = len(self._failed_at) == FAILURES and now - self._failed_at[0] < FAILURE_SECONDS
         if often or error.kind in _SETTLED:
@@ -328,3 +402,13 @@ class CompletionEngine:
         if state != self._state:
             self._state = state
             self._tell(state, message)
+
+
+def _place_of(question: Question, source: Source, *, block: bool) -> Place:
+    how = (source.adapter.name, source.model, "block" if block else "line")
+    return place_at(question.uri, question.prefix, question.suffix, how)
+
+
+def _all_of(place: Place) -> Place:
+    """Where all candidates of a place are kept, when several were asked for."""
+    return replace(place, how=(*place.how, "all"))

@@ -14,16 +14,6 @@ from ollm_daemon.config.options import Options
 from ollm_daemon.config.settings import ConfigProblem
 from ollm_daemon.domain import Origin
 
-ORDER = (
-    "default",
-    "user file",
-    "environment",
-    "editor user settings",
-    "workspace file",
-    "editor workspace settings",
-    "flags",
-)
-"""Layers from the weakest to the strongest; a request stands above all of them."""
 UNTRUSTED = frozenset({"workspace file", "editor workspace settings"})
 """Layers that a repository may have written."""
 MAX_PROBLEMS = 20

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from pydantic import SecretStr
 from pydantic.alias_generators import to_camel
 
-from ollm_daemon.config.layers import ORDER, Layer, shown
-from ollm_daemon.config.settings import ConfigProblem, RoutingRequest, Setting, Settings
+from ollm_daemon.config.layers import Layer, shown
+from ollm_daemon.config.settings import ORDER, ConfigProblem, RoutingRequest, Setting, Settings
 from ollm_daemon.config.trust import routing_request, split_layer
 from ollm_daemon.domain import (
     CompletionSettings,
@@ -70,7 +70,7 @@ def _trusted(layer: Layer) -> bool:
 
 
 def resolve(layers: Iterable[Layer], outside: Outside = Outside()) -> Settings:
-    """Settings from `layers`, in any order; see `layers.ORDER` for who wins."""
+    """Settings from `layers`, in any order; see `settings.ORDER` for who wins."""
     resolver = _Resolver(outside)
     for layer in sorted(layers, key=lambda layer: ORDER.index(layer.name)):
         resolver.add(layer)

@@ -8,6 +8,17 @@ from typing import Any, Literal
 
 from ollm_daemon.domain import CompletionSettings, GenerationOptions, Origin, ProviderSettings
 
+ORDER = (
+    "default",
+    "user file",
+    "environment",
+    "editor user settings",
+    "workspace file",
+    "editor workspace settings",
+    "flags",
+)
+"""Layers from the weakest to the strongest; a request stands above all of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
@@ -70,3 +81,14 @@ class Settings:
     def origin_of(self, key: str) -> Origin:
         """Where a value came from; the built-in defaults when nobody set it."""
         return next((setting.origin for setting in self.effective if setting.key == key), Origin("default"))
+
+    def is_stronger(self, key: str, other: str) -> bool:
+        """Whether a value comes from a stronger layer than another."""
+        return ORDER.index(self.origin_of(key).layer) > ORDER.index(self.origin_of(other).layer)
+
+    def is_configured(self, provider: str) -> bool:
+        """Whether anybody said anything about a provider that is built in."""
+        prefix = f"providers.{provider}."
+        return any(
+            setting.key.startswith(prefix) and setting.origin.layer != "default" for setting in self.effective
+        )

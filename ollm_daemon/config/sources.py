@@ -39,6 +39,7 @@ _HOSTS = {
 _KEYS = {"VLLM_API_KEY": "vllm", "OPENAI_COMPATIBLE_API_KEY": "openai-compatible"}
 
 Environment = Mapping[str, str]
+FileStamp = tuple[int, int, int, int]
 
 
 def read_environment() -> Environment:
@@ -66,6 +67,13 @@ def state_folder(environment: Environment) -> Path | None:
         return state / "ollm"
     home = home_folder(environment)
     return home / ".local" / "state" / "ollm" if home else None
+
+
+def run_folder(environment: Environment) -> Path | None:
+    """Where a listening daemon leaves its token: `$XDG_RUNTIME_DIR/ollm/run`, else in the state folder."""
+    runtime = _absolute(environment.get("XDG_RUNTIME_DIR"))
+    folder = runtime / "ollm" if runtime else state_folder(environment)
+    return folder / "run" if folder else None
 
 
 def _absolute(text: str | None) -> Path | None:
@@ -146,7 +154,7 @@ def environment_proxy(url: BaseUrl, environment: Environment) -> str | None:
 def read_secret_file(path: str) -> tuple[str | None, str]:
     """The one line of a key file and a warning about it, or `None` and what is wrong."""
     try:
-        text, problem, status = _read_file(Path(path).expanduser(), 64 << 10)
+        text, problem, status = _read_file(_key_file(path), 64 << 10)
         if text is None or status is None:
             return None, problem or "there is no such file."
         if refusal := _not_ours(status):
@@ -160,19 +168,39 @@ def read_secret_file(path: str) -> tuple[str | None, str]:
     return key, ""
 
 
+def stamp_key_file(path: str) -> FileStamp | None:
+    """As `file_stamp`, for a path as it stands in a configuration."""
+    try:
+        return file_stamp(_key_file(path))
+    except RuntimeError:
+        return None
+
+
+def _key_file(path: str) -> Path:
+    return Path(path).expanduser()
+
+
 def read_own_file(path: Path) -> str | None:
     """Text of a file that nobody but the user can have written; `None` when there is none."""
     text, _, status = _read_file(path, MAX_USER_FILE)
     return text if status and not _not_ours(status) else None
 
 
-def file_stamp(path: Path) -> tuple[int, int, int] | None:
-    """Something that changes when a file does; `None` when it is not there."""
+def file_stamp(path: Path) -> FileStamp | None:
+    """Something that changes when a file does, its owner and mode too; `None` when it is not there."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
+def is_same_file(path: Path, other: Path) -> bool:
+    """Whether two paths lead to one place; false for a link that leads to itself."""
+    try:
+        return path.resolve() == other.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def _load_file(name: str, path: Path, limit: int, environment: Environment | None) -> Layer:

@@ -26,6 +26,9 @@ from ollm_daemon.config.sources import read_own_file
 FORBIDDEN = frozenset({"apiKey", "apiKeyFile", "clientCert", "clientKey", "selectable"})
 """Fields of a provider that a workspace can never set. Nor can it say who else gets to see a prompt."""
 
+MAX_SHOWN = 200
+"""Characters of a value in a question."""
+
 
 _OWN = ("fallbacks.", "completion.provider", "completion.model", "completion.extraBody")
 """Keys that decide who sees what the user writes: the user's own."""
@@ -108,18 +111,34 @@ def routing_request(workspace: str, source: str, routing: Mapping[str, Any]) -> 
         for key, value in sorted(routing.items())
     }
     digest = hashlib.sha256(json.dumps([workspace, plain], sort_keys=True).encode()).hexdigest()
-    targets = [f"{value} ({key.split('.')[1]})" for key, value in plain.items() if _field(key) == "baseUrl"]
-    proxies = [str(value) for key, value in plain.items() if _field(key) == "proxy" and value]
+    targets = [
+        f"{_address(value)} ({key.split('.')[1]})" for key, value in plain.items() if _field(key) == "baseUrl"
+    ]
+    proxies = [_address(value) for key, value in plain.items() if _field(key) == "proxy" and value]
+    named = ("baseUrl", "kind", "backend", "proxy") if proxies else ("baseUrl", "kind", "backend")
     others = [
-        key.removeprefix("providers.")
+        f"{key.removeprefix('providers.')} to {_shown(value)}"
         for key, value in plain.items()
-        if value is not None and _field(key) not in ("baseUrl", "kind", "backend")
+        if value is not None and _field(key) not in named
     ]
     question = "This workspace wants to "
     question += f"send prompts to {', '.join(targets)}" if targets else "change where prompts are sent"
     question += f" through the proxy {', '.join(proxies)}" if proxies else ""
     question += f" and sets {', '.join(others)}" if others else ""
     return RoutingRequest(workspace, source, f"{question}.", plain, digest)
+
+
+def _shown(value: Any) -> str:
+    """A value as it may stand in a question: quoted, all on one line, and not endless."""
+    text = json.dumps(value)
+    if len(text) <= MAX_SHOWN:
+        return text
+    return f"{text[:MAX_SHOWN]}… ({len(text)} characters; `ollm trust` shows all)"
+
+
+def _address(url: str) -> str:
+    """An address in its plain spelling; quoted if something in it could look like more of the question."""
+    return url if url.isascii() and url.isprintable() and len(url) <= MAX_SHOWN else _shown(url)
 
 
 def _field(key: str) -> str:

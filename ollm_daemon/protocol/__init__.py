@@ -15,6 +15,7 @@ METHOD_NAMES = (
     "ollm/completion/feedback",
     "ollm/config/didChange",
     "ollm/config/get",
+    "ollm/config/set",
     "ollm/infill",
     "ollm/models/delete",
     "ollm/models/didChange",

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from ollm_daemon.protocol.base import WireModel
+from ollm_daemon.protocol.state import ConfigSetParams
 
 
-class InitializationOptions(WireModel):
+class InitializationOptions(ConfigSetParams):
     """`initializationOptions` of the `initialize` request."""
 
     token: str | None = Field(None, description="The daemon's token; required over TCP.")
-    user_settings: dict[str, Any] | None = Field(
-        None, description="Settings that the user, and no repository, made in the editor."
-    )
-    workspace_settings: dict[str, Any] | None = Field(
-        None, description="Settings of the workspace; they may have been written by a repository."
-    )
-    flags: dict[str, Any] | None = Field(
-        None, description="Settings of one run, such as flags of a command line."
-    )
 
 
 class ExperimentalCapability(WireModel):

@@ -157,6 +157,13 @@ METHODS = _table(
         "The effective settings, each with its origin, and what is wrong with the configuration.",
     ),
     Method(
+        "ollm/config/set",
+        "client",
+        state.ConfigSetParams,
+        state.ConfigSetResult,
+        "Tell settings apart by who wrote them: the user, the workspace, or this run alone.",
+    ),
+    Method(
         "ollm/config/didChange",
         "daemon",
         state.ConfigDidChangeParams,

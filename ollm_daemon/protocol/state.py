@@ -271,6 +271,26 @@ class ConfigDidChangeParams(WireModel):
     problems: list[ConfigProblem]
 
 
+class ConfigSetParams(WireModel):
+    """Settings that the client tells apart by who wrote them; each that is given replaces its layer."""
+
+    user_settings: dict[str, Any] | None = Field(
+        None, description="Settings that the user, and no repository, made in the editor."
+    )
+    workspace_settings: dict[str, Any] | None = Field(
+        None, description="Settings of the workspace; they may have been written by a repository."
+    )
+    flags: dict[str, Any] | None = Field(
+        None, description="Settings of one run, such as flags of a command line."
+    )
+
+
+class ConfigSetResult(WireModel):
+    """The settings count from now on."""
+
+    problems: list[ConfigProblem] = Field(description="What is wrong with the configuration as a whole now.")
+
+
 class RoutingRequest(WireModel):
     """What a workspace wants to send where, awaiting approval."""
 

@@ -214,7 +214,9 @@ async def _wait(
     seen_loading = False
     while True:
         state = await _find(client, lookup, model)
-        if state is None or state in over:
+        if state is None:
+            raise RefusedError(f"The server no longer lists {model}.", kind=ErrorKind.NOT_FOUND)
+        if state in over:
             return
         if state == "loading":
             seen_loading = True

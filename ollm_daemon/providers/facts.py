@@ -193,6 +193,7 @@ class Backend:
         actions: What can be done to its models, and how.
         instead: For an action it has not: what to do instead; `{model}` is filled in.
         models: Routes of its model list, the most telling first.
+        loaded: Where it tells which model it has loaded, when its list holds others.
         window: Where it tells the context window of the one model it has loaded.
         lists_windows: Its list of models tells the window that each has been given.
         vision: Where it tells whether that model sees images.
@@ -230,6 +231,7 @@ class Backend:
     actions: Mapping[ModelAction, Step] = field(default_factory=dict)
     instead: Mapping[ModelAction, str] = field(default_factory=dict)
     models: tuple[tuple[str, ModelListShape], ...] = (("/v1/models", "openai"),)
+    loaded: Where | None = None
     window: Where | None = None
     lists_windows: bool = False
     vision: Where | None = None

@@ -52,7 +52,7 @@ from ollm_daemon.providers._openai_dialect import encode_chat, encode_messages, 
 from ollm_daemon.providers._stops import stop_at
 from ollm_daemon.providers.backends import BACKENDS, VLLM_FRONTS
 from ollm_daemon.providers.base import Capabilities, ChatStream, count, decode_stream
-from ollm_daemon.providers.facts import Backend, ModelAction
+from ollm_daemon.providers.facts import Backend, ModelAction, Where
 
 CHAT_PATH = "/v1/chat/completions"
 ABORT_SECONDS = 1.0
@@ -226,22 +226,32 @@ class OpenAICompatibleProvider(HttpProvider):
 
     async def _complete(self, models: list[ModelInfo]) -> list[ModelInfo]:
         """The list with what the server tells elsewhere of the one model it has loaded."""
-        window, vision = self.backend.window, self.backend.vision
-        if len(models) != 1 or not (window or vision):
+        backend = self.backend
+        places = [where for where in (backend.loaded, backend.window, backend.vision) if where]
+        if not places or not models or (len(models) > 1 and backend.loaded is None):
             return models
-        model = models[0]
         seen: dict[str, Any] = {}
-        for where in (window, vision):
-            if where and where.path not in seen:
-                with contextlib.suppress(ProviderError):
-                    seen[where.path] = await self.http.get_json(where.path)
-        if window and model.context_length is None:
-            model = replace(model, context_length=count(value_at(seen.get(window.path), window.keys)))
-        sees = value_at(seen.get(vision.path), vision.keys) if vision else None
-        if isinstance(sees, bool) and model.capabilities is None:
-            tools = ("tools",) if self.backend.tools else ()
-            model = replace(model, capabilities=("completion", *tools, *(("vision",) if sees else ())))
-        return [model]
+        for path in dict.fromkeys(where.path for where in places):
+            with contextlib.suppress(ProviderError):
+                seen[path] = await self.http.get_json(path)
+
+        def told(where: Where | None) -> Any:
+            return value_at(seen.get(where.path), where.keys) if where else None
+
+        name = models[0].id if len(models) == 1 else told(backend.loaded)
+        window, sees = count(told(backend.window)), told(backend.vision)
+        able = ("completion", *(("tools",) if backend.tools else ()), *(("vision",) if sees else ()))
+        return [
+            replace(
+                model,
+                context_length=model.context_length or window,
+                capabilities=model.capabilities or (able if isinstance(sees, bool) else None),
+                loaded=True if told(backend.loaded) else model.loaded,
+            )
+            if model.id == name
+            else model
+            for model in models
+        ]
 
     @asynccontextmanager
     async def _leaving(self, path: str, body: dict[str, Any]) -> AsyncIterator[None]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ollm_daemon import generation
 from ollm_daemon.completion.asking import Question, in_its_form
 from ollm_daemon.completion.engine import Source
-from ollm_daemon.domain import CompletionSettings, ContextFile, InfillRequest
-from ollm_daemon.errors import OllmError
+from ollm_daemon.domain import ContextFile, InfillRequest
+from ollm_daemon.errors import UnsupportedError
 from ollm_daemon.protocol import completion
 from ollm_daemon.server import convert
 from ollm_daemon.server.context import Context, Document, candidates, one_model
@@ -114,10 +115,11 @@ async def run_command(context: Context, params: Any) -> Any:
 
 async def answer_infill(context: Context, params: completion.InfillParams) -> completion.InfillResult:
     """`ollm/infill`."""
-    settings = (await context.configuration.current()).settings
+    resolved = await context.configuration.current()
+    settings = resolved.settings
     own = settings.completion
     found, _ = await candidates(
-        context, params.provider or own.provider, params.model or own.model or settings.model
+        context, resolved, params.provider or own.provider, params.model or own.model or settings.model
     )
     adapter = found[0].adapter
     model = found[0].model or (await generation.choose_model(adapter))[0]
@@ -129,29 +131,34 @@ async def answer_infill(context: Context, params: completion.InfillParams) -> co
         convert.to_options(params.options, settings.options),
         session=context.session,
     )
-    shaped = await in_its_form(request, adapter, family=own.family, path=params.path or "")
+    shape = partial(in_its_form, request, adapter, family=own.family, path=params.path or "")
+    shaped = await shape()
     with delta_sink(context.outbox, params.stream_token, params.min_interval_ms or 0) as sink:
-        result = await generation.run_infill(adapter, shaped, sink)
+        try:
+            result = await generation.run_infill(adapter, shaped, sink)
+        except UnsupportedError:
+            if shaped.prompt is not None:
+                raise
+            # Only now the server said that it does not take prefix and suffix apart.
+            result = await generation.run_infill(adapter, await shape(), sink)
     return convert.from_infill(result)
 
 
 async def _ask(context: Context, question: Question) -> tuple[str, ...]:
     """Offers of the engine; what goes wrong is told as a change of state, not as an error of each request."""
-    settings = (await context.configuration.current()).settings
-    if not settings.completion.is_on(question.language):
+    resolved = await context.configuration.current()
+    if not resolved.settings.completion.is_on(question.language):
         return ()
-    try:
-        source = await _source(context, settings.completion, settings.model)
-    except OllmError as error:
-        context.completion.cannot_ask(error)
-        return ()
-    return await context.completion.complete(question, source)
+    return await context.completion.complete(question, partial(_source, context))
 
 
-async def _source(context: Context, settings: CompletionSettings, chat_model: str | None) -> Source:
-    model = settings.model or (chat_model if settings.provider is None else None)
-    adapter, name = await one_model(context, settings.provider, model)
-    return Source(adapter, name, settings)
+async def _source(context: Context) -> Source:
+    """Who writes, as the settings are now."""
+    resolved = await context.configuration.current()
+    own = resolved.settings.completion
+    model = own.model or (resolved.settings.model if own.provider is None else None)
+    adapter, name = await one_model(context, resolved, own.provider, model)
+    return Source(adapter, name, own, resolved.registry)
 
 
 async def _find_spot(context: Context, params: Any) -> _Spot | None:

@@ -1,12 +1,14 @@
 """The settings of one connection: what the daemon knows, what this client says, what its workspace says.
 
-The workspace's file is read when the first request needs settings, never before. If part of what the
-workspace wants needs approval and the client can ask its user, the user is asked once for each
-content; a request that needs settings waits for the answer, and without an answer it goes on without.
+The workspace's file is read when settings are first looked at. If part of what the workspace wants needs
+approval and the client can ask its user, the user is asked once for each content, when a request needs
+settings and never before. Resolving never waits. A request waits a while for what its client has yet to
+tell and for what its user has yet to answer, then goes on without; what comes later counts from then on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,12 +18,25 @@ import anyio
 from ollm_daemon.config.layers import Layer, make_layer
 from ollm_daemon.config.resolve import Outside, resolve
 from ollm_daemon.config.settings import ConfigProblem, RoutingRequest, Settings
-from ollm_daemon.config.sources import file_stamp, load_workspace_file, workspace_file_path
+from ollm_daemon.config.sources import (
+    FileStamp,
+    file_stamp,
+    load_workspace_file,
+    workspace_file_path,
+)
+from ollm_daemon.errors import ConfigError
 from ollm_daemon.registry import ProviderRegistry
 
 PULL_SECONDS = 2.0
 """How long the client may take to tell its settings before requests go on without them."""
 ASK_SECONDS = 120.0
+"""How long requests wait for the user's answer; one that comes later still counts."""
+CLIENT_LAYERS = {
+    "userSettings": "editor user settings",
+    "workspaceSettings": "editor workspace settings",
+    "flags": "flags",
+}
+"""What a client tells apart in `initializationOptions` and `ollm/config/set` → layers."""
 
 
 class SharedConfiguration(Protocol):
@@ -37,17 +52,18 @@ class SharedConfiguration(Protocol):
         """The world, as resolving asks for it."""
 
     def approve(self, request: RoutingRequest) -> None:
-        """Remember an approval."""
+        """Remember an approval.
 
-    def registry(self, settings: Settings) -> ProviderRegistry:
-        """The providers of these settings."""
+        Raises:
+            ConfigError: It cannot be kept.
+        """
+
+    def registry(self, settings: Settings) -> tuple[ProviderRegistry, list[ConfigProblem]]:
+        """The providers of these settings, and what is wrong with those that are missing."""
 
 
 class ClientVoice(Protocol):
     """How the user behind a connection is reached."""
-
-    async def pull_settings(self) -> Any:
-        """The client's settings for `ollm`, or `None` when it has none to tell."""
 
     async def ask_approval(self, request: RoutingRequest) -> bool:
         """Whether the user agrees; `False` at once when nobody can be asked."""
@@ -58,13 +74,37 @@ class ClientVoice(Protocol):
     def settings_changed(self, settings: Settings) -> None:
         """Tell the client that settings were resolved anew."""
 
+    def start_soon(self, action: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a task that ends with the connection."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Settings and the providers built from them; a generation keeps the pair it began with."""
+    """Settings and the providers built from them. A request keeps the pair it began with: as long as somebody
+    holds the registry, its providers stay open.
+    """
 
     settings: Settings
     registry: ProviderRegistry
+
+
+class _Wait:
+    """Something that requests wait for, up to a deadline that is the same for all of them."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = anyio.current_time() + seconds
+        self._ended = anyio.Event()
+
+    @property
+    def over(self) -> bool:
+        return self._ended.is_set() or anyio.current_time() >= self._deadline
+
+    def end(self) -> None:
+        self._ended.set()
+
+    async def wait(self) -> None:
+        with anyio.CancelScope(deadline=self._deadline):
+            await self._ended.wait()
 
 
 class ConnectionConfiguration:
@@ -75,12 +115,14 @@ class ConnectionConfiguration:
         self._voice = voice
         self._layers: dict[str, Layer] = {}
         self._folder: Path | None = None
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: FileStamp | None = None
         self._reload_file = False
         self._needed = False
         self._resolved: Resolved | None = None
-        self._lock = anyio.Lock()
-        self._pulled = anyio.Event()
+        self._stale = False
+        self._pull: _Wait | None = None
+        self._asking: _Wait | None = None
+        self._to_ask: list[RoutingRequest] = []
         self._asked: set[str] = set()
         self._shown: set[ConfigProblem] = set()
 
@@ -89,45 +131,50 @@ class ConnectionConfiguration:
         self._folder = folder
 
     def set_client_layer(self, name: str, data: Any) -> None:
-        """Take settings that the client tells."""
+        """Take settings that the client tells; `None` clears the layer."""
         self._layers[name] = self._keep_good(name, make_layer(name, data))
-        self._resolved = None
+        self._stale = True
 
-    async def pull(self) -> None:
-        """Ask the client for its settings; requests wait for this a little."""
-        try:
-            with anyio.move_on_after(PULL_SECONDS):
-                data = await self._voice.pull_settings()
-                if data is not None:
-                    self.set_client_layer("editor workspace settings", data)
-        finally:
-            self._pulled.set()
+    def set_client_layers(self, told: Mapping[str, Any]) -> None:
+        """Take the layers that a client tells apart, by the keys of `CLIENT_LAYERS`."""
+        for key, name in CLIENT_LAYERS.items():
+            if told.get(key) is not None:
+                self.set_client_layer(name, told[key])
 
-    def no_pull(self) -> None:
-        """The client has no settings to pull."""
-        self._pulled.set()
+    def expect_pull(self) -> None:
+        """The client will be asked for its settings; requests wait for its answer a little."""
+        self._pull = _Wait(PULL_SECONDS)
+
+    def end_pull(self) -> None:
+        """The client has answered."""
+        if self._pull:
+            self._pull.end()
 
     async def current(self) -> Resolved:
         """The settings that count now."""
-        if self._resolved is not None and self._pulled.is_set():
-            return self._resolved
-        with anyio.move_on_after(PULL_SECONDS):
-            await self._pulled.wait()
+        await self._wait_for_client()
         self._needed = True
-        async with self._lock:
-            if self._resolved is None:
-                await self._resolve()
-                await self._ask_what_is_pending()
-            assert self._resolved is not None
-            return self._resolved
+        resolved = self._told()
+        while self._asking is not None and resolved.settings.pending and not self._asking.over:
+            await self._asking.wait()
+            resolved = self._told()
+        return resolved
 
-    async def changed(self) -> None:
-        """Something outside changed: resolve again, if anybody has needed settings yet."""
-        if not self._needed:
-            return
-        self._resolved = None
-        resolved = await self.current()
-        self._voice.settings_changed(resolved.settings)
+    @property
+    def needed(self) -> bool:
+        """Whether a request has needed settings yet."""
+        return self._needed
+
+    async def ahead(self) -> Resolved:
+        """The settings that would count now, before anybody needs them: the user hears nothing of them."""
+        await self._wait_for_client()
+        return self._fresh()
+
+    def changed(self) -> None:
+        """Something changed: resolve again, if anybody has needed settings yet."""
+        self._stale = True
+        if self._needed:
+            self._voice.settings_changed(self._told().settings)
 
     def workspace_file_changed(self) -> bool:
         """Whether the workspace's file is no longer the one that was read."""
@@ -138,29 +185,49 @@ class ConnectionConfiguration:
         self._reload_file = True
         return True
 
-    async def approve(self, digest: str) -> bool:
-        """Approve what is pending under `digest`, in the user's name."""
-        resolved = await self.current()
-        for request in resolved.settings.pending:
-            if request.digest == digest:
-                self._shared.approve(request)
-                await self.changed()
-                return True
-        return False
+    def approve(self, digest: str) -> bool:
+        """Approve what is pending under `digest`, in the user's name; false when nothing is.
 
-    async def _resolve(self) -> None:
+        Raises:
+            ConfigError: The approval cannot be kept.
+        """
+        request = next((one for one in self._fresh().settings.pending if one.digest == digest), None)
+        if request is None:
+            return False
+        self._shared.approve(request)
+        self._needed = True
+        self.changed()
+        return True
+
+    async def _wait_for_client(self) -> None:
+        if self._pull is not None:
+            await self._pull.wait()
+            self._pull = None
+
+    def _told(self) -> Resolved:
+        """Fresh settings, of which the user hears what is wrong and what needs approval."""
+        resolved = self._fresh()
+        for problem in resolved.settings.problems:
+            if problem not in self._shown:
+                self._shown.add(problem)
+                self._voice.show_problem(problem)
+        self._ask_about(resolved.settings.pending)
+        return resolved
+
+    def _fresh(self) -> Resolved:
+        if self._resolved is None or self._stale:
+            self._resolved = self._resolve()
+            self._stale = False
+        return self._resolved
+
+    def _resolve(self) -> Resolved:
         self._load_workspace_file()
         workspace = str(self._folder.resolve()) if self._folder else ""
         layers = (*self._shared.base_layers(), *self._layers.values())
         settings = resolve(layers, self._shared.outside(workspace))
-        registry = self._shared.registry(settings)
-        problems = [*settings.problems, *alias_problems(registry, settings)]
-        settings = replace(settings, problems=tuple(problems))
-        self._resolved = Resolved(settings, registry)
-        for problem in problems:
-            if problem not in self._shown:
-                self._shown.add(problem)
-                self._voice.show_problem(problem)
+        registry, problems = self._shared.registry(settings)
+        problems = [*settings.problems, *problems, *alias_problems(registry, settings)]
+        return Resolved(replace(settings, problems=tuple(problems)), registry)
 
     def _load_workspace_file(self) -> None:
         known = self._layers.get("workspace file")
@@ -176,19 +243,33 @@ class ConnectionConfiguration:
     def _keep_good(self, name: str, layer: Layer) -> Layer:
         return keep_good(self._layers.get(name), layer)
 
-    async def _ask_what_is_pending(self) -> None:
-        assert self._resolved is not None
-        agreed = False
-        for request in self._resolved.settings.pending:
-            if request.digest in self._asked:
-                continue
-            self._asked.add(request.digest)
-            with anyio.move_on_after(ASK_SECONDS):
+    def _ask_about(self, pending: Sequence[RoutingRequest]) -> None:
+        """Ask the user what has not been asked before, one question after the other."""
+        self._to_ask += [request for request in pending if request.digest not in self._asked]
+        self._asked.update(request.digest for request in self._to_ask)
+        if self._to_ask and self._asking is None:
+            self._asking = _Wait(ASK_SECONDS)
+            self._voice.start_soon(self._ask)
+
+    async def _ask(self) -> None:
+        """A task of the connection, not of the request that came first: that one may be cancelled."""
+        try:
+            while self._to_ask:
+                request = self._to_ask.pop(0)
                 if await self._voice.ask_approval(request):
-                    self._shared.approve(request)
-                    agreed = True
-        if agreed:
-            await self._resolve()
+                    self._take_approval(request)
+        finally:
+            if self._asking:
+                self._asking.end()
+            self._asking = None
+
+    def _take_approval(self, request: RoutingRequest) -> None:
+        try:
+            self._shared.approve(request)
+        except ConfigError as error:
+            self._voice.show_problem(ConfigProblem("error", str(error), error.hint))
+        else:
+            self.changed()
 
 
 def keep_good(known: Layer | None, fresh: Layer) -> Layer:

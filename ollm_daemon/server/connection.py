@@ -1,33 +1,33 @@
 """One accepted client, from its first byte to its last.
 
 Invariant: everything a client owns (its requests, documents, settings and frames) hangs on its
-`Connection`, and ends when the connection does.
+`Connection`, and ends when the connection does. A fault costs one action of this client, at most the
+connection, and never another client.
 """
 
 from __future__ import annotations
 
-import hmac
 import logging
 import secrets
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import anyio
+from anyio.abc import TaskGroup
 from pydantic import ValidationError
 from pydantic_core import to_json
 
 from ollm_daemon.completion.engine import CompletionEngine
 from ollm_daemon.config.settings import ConfigProblem, RoutingRequest, Settings
+from ollm_daemon.errors import ConfigError
 from ollm_daemon.protocol.initialize import InitializationOptions
 from ollm_daemon.protocol.state import ParamsProblem
 from ollm_daemon.server import convert
 from ollm_daemon.server.configuration import ConnectionConfiguration, SharedConfiguration
-from ollm_daemon.server.context import Context, DaemonFacts, Document
+from ollm_daemon.server.context import Context, DaemonFacts, find_named
 from ollm_daemon.server.dispatch import bind
+from ollm_daemon.server.documents import ABOUT_DOCUMENTS, Documents
 from ollm_daemon.server.endpoint import (
     INVALID_REQUEST,
     PARSE_ERROR,
@@ -35,10 +35,12 @@ from ollm_daemon.server.endpoint import (
     Handler,
     RpcError,
 )
-from ollm_daemon.server.framing import FrameDecoder, FramingError
+from ollm_daemon.server.faults import contained
+from ollm_daemon.server.framing import MAX_BODY, FrameDecoder, FramingError
 from ollm_daemon.server.greeting import initialize_result, look_up, position_encoding
 from ollm_daemon.server.outbox import Outbox
 from ollm_daemon.server.platforms import watching_process
+from ollm_daemon.server.workspace import workspace_folder
 
 if TYPE_CHECKING:
     from ollm_daemon.server.lsp import LspState
@@ -47,25 +49,15 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.5
 """How long a leaving client may take to read what it is still owed."""
-ABOUT_DOCUMENTS = frozenset(
-    {
-        "textDocument/didOpen",
-        "textDocument/didChange",
-        "textDocument/didClose",
-        "workspace/didChangeWorkspaceFolders",
-    }
-)
-"""Notifications that pygls takes; all other methods come from our own table."""
 ALLOW = "Allow"
 IGNORE = "Ignore"
 _MESSAGE_TYPES = {"error": 1, "warning": 2}
-_CLIENT_LAYERS = {
-    "userSettings": "editor user settings",
-    "workspaceSettings": "editor workspace settings",
-    "flags": "flags",
-}
-"""Keys of initializationOptions, and of pushed settings that are told apart, → layers."""
-_LAYER_FIELDS = {"user_settings", "workspace_settings", "flags"}
+WORKSPACE_SETTINGS = "editor workspace settings"
+"""The layer of what an editor pushes or is asked for: many editors fill it from files of the repository."""
+AHEAD_SECONDS = 0.25
+"""Quiet after `initialized` before the server is met: a client that begins at once has its own way there."""
+MAX_FIRST_BODY = 256 << 10
+"""Bytes of the message that shows the token; whoever has not shown it may not make the daemon hold more."""
 
 
 class Host(SharedConfiguration, DaemonFacts, Protocol):
@@ -78,32 +70,44 @@ class Host(SharedConfiguration, DaemonFacts, Protocol):
         """Count the connection for the length of the block."""
 
 
+class Door(Protocol):
+    """Who decides whether a client may come in."""
+
+    def admit(self, connection: Connection, token: str | None) -> str:
+        """Why the client stays out; empty when it is in."""
+
+
 class Connection:
     """State of one client. Transports call `receive`, `end` and `run`."""
 
-    def __init__(self, host: Host, outbox: Outbox, *, token: str | None = None, greeted: Any = None) -> None:
-        """Begin with a client that has yet to say `initialize`, or that was greeted with these params."""
+    def __init__(
+        self, host: Host, outbox: Outbox, *, door: Door | None = None, greeted: dict[str, Any] | None = None
+    ) -> None:
+        """Begin with a client that has yet to say `initialize`, or that was greeted with these params.
+
+        Args:
+            door: Whom to show the client's token first. Without one the client started the daemon itself.
+        """
         self.outbox = outbox
         self.exit_code = 1
         self._host = host
-        self._token = token
-        self._decoder = FrameDecoder(strict=token is not None)
+        self._door = door
+        self._is_child = door is None
+        self._decoder = FrameDecoder(strict=door is not None, max_body=MAX_FIRST_BODY if door else MAX_BODY)
         self._ended = anyio.Event()
         self._endpoint: Endpoint | None = None
         self._unread: list[bytes] = []
         self._resources = ExitStack()
         self._greeted = greeted
         self._client: dict[str, Any] = {}
-        self._lsp: LspState | None = None
-        self._lsp_backlog: list[tuple[str, Any]] = []
-        self._lsp_loaded = anyio.Event()
+        self._documents = Documents(self._new_lsp, self.start_soon)
         self.configuration = ConnectionConfiguration(host, self)
         self._context: Context | None = None
 
     @property
     def authenticated(self) -> bool:
         """Whether the client showed the token, where one is needed."""
-        return self._token is None
+        return self._door is None
 
     @property
     def in_message(self) -> bool:
@@ -117,47 +121,64 @@ class Connection:
 
     async def run(self) -> None:
         """Serve until the client leaves; on return nothing of the connection is left."""
-        async with anyio.create_task_group() as task_group:
-            self._task_group = task_group
-            self._resources.enter_context(self._host.serving(self))
-            self._endpoint = Endpoint(self.outbox, self, task_group)
-            self._context = Context(
-                configuration=self.configuration,
-                outbox=self.outbox,
-                daemon=self._host,
-                start_soon=task_group.start_soon,
-                notify=self._endpoint.notify,
-                session=secrets.token_hex(16),
-                work={},
-                completion=CompletionEngine(
-                    self._open_texts,
-                    task_group.start_soon,
-                    self._completion_changed,
-                    self._host.completion_statistics,
-                ),
-                document=self._document,
-                encoding=lambda: position_encoding(self._client),
-            )
-            if self._greeted is not None:
-                self._welcome(self._greeted, _initialization_options(self._greeted, lenient=True))
-            unread, self._unread = self._unread, []
-            for data in unread:
-                self.receive(data)
-            await self._ended.wait()
-            self._endpoint.cancel_all()
-            task_group.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as task_group:
+                self._begin(task_group)
+                await self._ended.wait()
+                if self._endpoint:
+                    self._endpoint.cancel_all()
+                task_group.cancel_scope.cancel()
+                self._resources.close()
+        finally:
             self._resources.close()
         await self.outbox.close(FLUSH_SECONDS)
 
+    def _begin(self, task_group: TaskGroup) -> None:
+        self._task_group = task_group
+        self._resources.enter_context(self._host.serving(self))
+        self._endpoint = Endpoint(self.outbox, self, task_group)
+        self._context = Context(
+            configuration=self.configuration,
+            outbox=self.outbox,
+            daemon=self._host,
+            start_soon=self.start_soon,
+            notify=self._endpoint.notify,
+            session=secrets.token_hex(16),
+            work={},
+            completion=CompletionEngine(
+                self._documents.texts,
+                self.start_soon,
+                self._completion_changed,
+                self._host.completion_statistics,
+            ),
+            document=self._documents.find,
+            encoding=lambda: position_encoding(self._client),
+        )
+        if self._greeted is not None:
+            # What is wrong in it cannot be refused any more: the layers tell it as problems.
+            with contained("initialize"):
+                self._welcome(self._greeted, look_up(self._greeted, "initializationOptions"))
+        unread, self._unread = self._unread, []
+        for data in unread:
+            self.receive(data)
+
+    def start_soon(self, action: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a task that ends with the connection; a fault in it is logged and ends it alone."""
+        self._task_group.start_soon(_run_contained, action)
+
     def receive(self, data: bytes) -> None:
-        """Take bytes from the client. Never raises, never waits."""
+        """Take bytes from the client; never waits. Bytes that are not frames end the connection."""
         if self._endpoint is None:
             self._unread.append(data)
+            return
+        if self._ended.is_set():
             return
         self._decoder.add(data)
         try:
             while not self._ended.is_set() and (body := self._decoder.take()) is not None:
                 self._endpoint.receive(body)
+                if not self.authenticated:
+                    self.end()
         except FramingError as error:
             if not error.foreign and self.authenticated:
                 self._endpoint.respond_error(None, PARSE_ERROR, f"Parse error: {error}.")
@@ -186,7 +207,9 @@ class Connection:
             self.exit_code = 0 if self._endpoint and self._endpoint.shut_down else 1
             self.end()
         elif method == "initialized":
-            self._begin_pull()
+            if self._can_pull:
+                self.start_soon(self._pull_settings)
+            self.start_soon(self._connect_ahead)
         elif method == "workspace/didChangeConfiguration":
             self._take_settings(params)
         elif method == "window/workDoneProgress/cancel":
@@ -194,39 +217,8 @@ class Connection:
         elif method == "ollm/completion/feedback":
             self._take_feedback(params)
         elif method in ABOUT_DOCUMENTS:
-            self._lsp_backlog.append((method, params))
-            if self._lsp is not None:
-                self._take_lsp_backlog(self._lsp)
-            elif len(self._lsp_backlog) == 1:
-                self._task_group.start_soon(self._load_lsp)
-
-    def _follow(self, method: str, params: Any) -> None:
-        """Remember where the user is, for what is offered at the cursor."""
-        uri = look_up(params, "textDocument", "uri")
-        if self._context is None or not isinstance(uri, str):
-            return
-        places = self._context.completion.places
-        if method == "textDocument/didClose":
-            self._context.completion.forget(uri)
-            return
-        if places.uris and places.uris[-1] != uri:
-            left = places.uris[-1]
-            places.leave(left, self._open_texts().get(left, ""))
-        changes = look_up(params, "contentChanges")
-        last = changes[-1] if isinstance(changes, list) and changes else None
-        line = look_up(last, "range", "start", "line")
-        places.touch(uri, line if isinstance(line, int) else None)
-
-    def _open_texts(self) -> dict[str, str]:
-        documents = self._lsp.documents if self._lsp else {}
-        return {uri: document.source for uri, document in documents.items()}
-
-    async def _document(self, uri: str) -> Document | None:
-        """An open document, once what has been said of documents is taken in."""
-        if self._lsp_backlog:
-            await self._lsp_loaded.wait()
-        document = self._lsp.documents.get(uri) if self._lsp else None
-        return Document(uri, document.language_id or "", document.source) if document else None
+            assert self._context is not None
+            self._documents.notice(method, params, self._context.completion)
 
     def _completion_changed(self, state: str, message: str) -> None:
         self.tell("ollm/completion/didChange", {"state": state, **({"message": message} if message else {})})
@@ -249,60 +241,42 @@ class Connection:
         if self._endpoint and self._endpoint.initialized:
             self._endpoint.notify(method, params)
 
-    async def _load_lsp(self) -> None:
-        """Import what documents need, beside the loop, and take in what has been said meanwhile."""
-        self._lsp = await anyio.to_thread.run_sync(self._host.new_lsp_state, self._client)
-        self._take_lsp_backlog(self._lsp)
-        self._lsp_loaded.set()
-
-    def _take_lsp_backlog(self, lsp: LspState) -> None:
-        backlog, self._lsp_backlog = self._lsp_backlog, []
-        for method, params in backlog:
-            try:
-                lsp.call(method, params)
-                self._follow(method, params)
-            except (ValueError, KeyError) as error:
-                logger.warning("%s from the client is ignored: %s", method, type(error).__name__)
+    def _new_lsp(self) -> LspState:
+        """Tells pygls what the client was promised, not what it said: that need not be what LSP defines."""
+        encodings = {"general": {"positionEncodings": [position_encoding(self._client)]}}
+        return self._host.new_lsp_state({"processId": None, "rootUri": None, "capabilities": encodings})
 
     def _initialize(self, params: Any) -> bytes:
+        raw = look_up(params, "initializationOptions")
         try:
-            options = _initialization_options(params)
-        except RpcError:
-            if not self.authenticated:
-                self.end()
-            raise
-        if not self._check_token(options.token):
-            self.end()
-            raise RpcError(
-                INVALID_REQUEST,
-                "The token is missing or wrong: send the daemon's token as initializationOptions.token.",
-            )
+            options = InitializationOptions.model_validate(raw if isinstance(raw, dict) else {})
+        except ValidationError as error:
+            raise convert.invalid_params("initialize", error) from None
+        if self._door is not None:
+            refusal = self._door.admit(self, options.token)
+            if refusal:
+                raise RpcError(INVALID_REQUEST, refusal)
+            self._door = None
+            self._decoder.max_body = MAX_BODY
         if not isinstance(params, dict):
             raise convert.wrong_params("initialize", [ParamsProblem(key="", message="an object is expected")])
-        self._welcome(params, options)
+        self._welcome(params, raw)
         return to_json(initialize_result(params))
 
-    def _welcome(self, params: dict[str, Any], options: InitializationOptions) -> None:
+    def _welcome(self, params: dict[str, Any], options: Any) -> None:
         """Take in what the client says of itself."""
         assert self._endpoint is not None
         self._endpoint.initialized = True
         self._client = params
-        self.configuration.set_workspace(_folder_of(_root_uri(params)))
-        for key, data in options.model_dump(by_alias=True, include=_LAYER_FIELDS).items():
-            if data is not None:
-                self.configuration.set_client_layer(_CLIENT_LAYERS[key], data)
-        if not self._can_pull:
-            self.configuration.no_pull()
+        self.configuration.set_workspace(workspace_folder(params))
+        if isinstance(options, dict):
+            self.configuration.set_client_layers(options)
+        if self._can_pull:
+            self.configuration.expect_pull()
         process_id = params.get("processId")
-        if isinstance(process_id, int) and process_id > 0:
+        # The number of a process means nothing to us when the client may run elsewhere.
+        if self._is_child and isinstance(process_id, int) and process_id > 0:
             self._resources.enter_context(watching_process(process_id, self.end))
-
-    def _check_token(self, shown: str | None) -> bool:
-        if self._token is not None:
-            if shown is None or not hmac.compare_digest(shown.encode(), self._token.encode()):
-                return False
-            self._token = None
-        return True
 
     def _shut_down(self) -> bytes:
         assert self._endpoint is not None
@@ -318,40 +292,40 @@ class Connection:
     def _can_ask(self) -> bool:
         return isinstance(look_up(self._client, "capabilities", "window", "showMessage"), dict)
 
-    def _begin_pull(self) -> None:
-        if self._can_pull:
-            self._task_group.start_soon(self.configuration.pull)
-        else:
-            self.configuration.no_pull()
-
     def _take_settings(self, params: Any) -> None:
+        """`workspace/didChangeConfiguration`: the settings, or only word that there are others now."""
         settings = params.get("settings") if isinstance(params, dict) else None
-        ours = settings.get("ollm") if isinstance(settings, dict) else None
-        if isinstance(ours, dict):
-            scoped = ours.keys() & _CLIENT_LAYERS.keys()
-            if scoped:
-                for key in scoped:
-                    self.configuration.set_client_layer(_CLIENT_LAYERS[key], ours[key] or {})
-            else:
-                self.configuration.set_client_layer("editor workspace settings", ours)
-            self._task_group.start_soon(self.configuration.changed)
+        if isinstance(settings, dict) and "ollm" in settings:
+            self.configuration.set_client_layer(WORKSPACE_SETTINGS, settings["ollm"])
+            self.configuration.changed()
         elif self._can_pull:
-            self._task_group.start_soon(self._pull_again)
+            self.start_soon(self._pull_settings)
 
-    async def _pull_again(self) -> None:
-        await self.configuration.pull()
-        await self.configuration.changed()
-
-    # the voice of the configuration
-
-    async def pull_settings(self) -> Any:
-        """As `ClientVoice.pull_settings`, by `workspace/configuration`."""
+    async def _pull_settings(self) -> None:
+        """Ask the client for its settings; an error is no answer, and what is known stays."""
         assert self._endpoint is not None
         try:
             answer = await self._endpoint.ask("workspace/configuration", {"items": [{"section": "ollm"}]})
+            data = answer[0] if isinstance(answer, list) and answer else None
+            self.configuration.set_client_layer(WORKSPACE_SETTINGS, data)
+            self.configuration.changed()
         except RpcError:
-            return None
-        return answer[0] if isinstance(answer, list) and answer else None
+            pass
+        finally:
+            self.configuration.end_pull()
+
+    async def _connect_ahead(self) -> None:
+        """Meet the server before the first request does; what goes wrong is left to that request."""
+        await anyio.sleep(AHEAD_SECONDS)
+        if self.configuration.needed:
+            return
+        resolved = await self.configuration.ahead()
+        with suppress(ConfigError):
+            adapter = find_named(resolved, None, None, configured=resolved.settings.model).adapter
+            if adapter.name not in resolved.settings.refusals:
+                await adapter.connect_ahead()
+
+    # the voice of the configuration
 
     async def ask_approval(self, request: RoutingRequest) -> bool:
         """As `ClientVoice.ask_approval`, by `window/showMessageRequest`."""
@@ -388,32 +362,6 @@ class Connection:
             self._endpoint.notify("ollm/config/didChange", {"problems": problems})
 
 
-def _initialization_options(params: Any, *, lenient: bool = False) -> InitializationOptions:
-    """What a client says of itself. One that was greeted has its answer: what is wrong counts as unsaid."""
-    raw = look_up(params, "initializationOptions")
-    try:
-        return InitializationOptions.model_validate(raw if isinstance(raw, dict) else {})
-    except ValidationError as error:
-        if lenient:
-            return InitializationOptions()
-        raise convert.invalid_params("initialize", error) from None
-
-
-def _root_uri(params: dict[str, Any]) -> str | None:
-    """The first workspace folder, else the root."""
-    folders = params.get("workspaceFolders")
-    first = look_up(folders[0], "uri") if isinstance(folders, list) and folders else None
-    found = first or params.get("rootUri")
-    if found is None and isinstance(params.get("rootPath"), str):
-        found = Path(params["rootPath"]).absolute().as_uri()
-    return found if isinstance(found, str) else None
-
-
-def _folder_of(uri: str | None) -> Path | None:
-    """The folder of a file URI; other schemes have no folder that could be read."""
-    if not uri:
-        return None
-    parts = urlsplit(uri)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        return None
-    return Path(url2pathname(parts.path))
+async def _run_contained(action: Callable[[], Awaitable[None]]) -> None:
+    with contained(getattr(action, "__qualname__", "a task")):
+        await action()

@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup
 from pydantic_core import to_json
 
 from ollm_daemon.json_text import parse_json
+from ollm_daemon.server.faults import contained
 from ollm_daemon.server.framing import encode_frame
 from ollm_daemon.server.outbox import Outbox
 
@@ -241,10 +242,8 @@ class Endpoint:
             if _is_id(identifier):
                 self._cancel(identifier)
         elif self.initialized or method == "exit":
-            try:
+            with contained(method):
                 self._router.notice(method, params)
-            except Exception:
-                logger.exception("a fault in %s", method)
 
     def _receive_response(self, message: Mapping[str, Any]) -> None:
         identifier = message["id"]

@@ -34,9 +34,13 @@ class FrameDecoder:
 
     With `strict`, as on a socket that anybody may reach, a header field that LSP does not define is
     taken for another protocol; otherwise it is ignored.
+
+    Attributes:
+        max_body: Bytes of one message that are accepted.
     """
 
-    def __init__(self, *, strict: bool = False) -> None:
+    def __init__(self, *, strict: bool = False, max_body: int = MAX_BODY) -> None:
+        self.max_body = max_body
         self._strict = strict
         self._buffer = bytearray()
         self._length: int | None = None
@@ -121,8 +125,8 @@ class FrameDecoder:
                 _check_charset(value)
         if length is None:
             raise FramingError("the header has no Content-Length")
-        if length > MAX_BODY:
-            raise FramingError(f"a message of more than {MAX_BODY >> 20} MiB is not accepted")
+        if length > self.max_body:
+            raise FramingError(f"a message of more than {self.max_body / (1 << 20):g} MiB is not accepted")
         return length
 
 

@@ -40,12 +40,7 @@ def claim_stdio() -> tuple[BinaryIO, BinaryIO]:
     frames_out = os.fdopen(os.dup(1), "wb", buffering=0)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
-    try:
-        os.dup2(2, 1)
-    except OSError:
-        # Standard error is closed.
-        os.dup2(null, 1)
-        os.dup2(null, 2)
+    os.dup2(2, 1)
     os.close(null)
     sys.stdout = sys.stderr
     return frames_in, frames_out

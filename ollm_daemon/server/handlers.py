@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ollm_daemon.errors import ConfigError
 from ollm_daemon.generation import run_chat
 from ollm_daemon.protocol import chat, state
 from ollm_daemon.protocol.base import WireModel
@@ -20,10 +19,11 @@ from ollm_daemon.server.images import load_images
 
 async def answer_chat(context: Context, params: chat.ChatParams) -> chat.ChatResult:
     """`ollm/chat`."""
-    found, notices = await candidates(context, params.provider, params.model)
-    defaults = (await context.configuration.current()).settings.options
+    resolved = await context.configuration.current()
+    found, notices = await candidates(context, resolved, params.provider, params.model)
     params = await load_images(params)
-    request = convert.to_chat_request(params, defaults, _session(context, params.conversation_id))
+    session = _session(context, params.conversation_id)
+    request = convert.to_chat_request(params, resolved.settings.options, session)
     with delta_sink(context.outbox, params.stream_token, params.min_interval_ms or 0) as sink:
         result = await run_chat(found, request, sink, context.start_soon)
     return convert.from_result(replace(result, warnings=(*notices, *result.warnings)))
@@ -45,6 +45,14 @@ async def get_config(context: Context, params: state.NoParams) -> state.ConfigGe
     )
 
 
+async def set_config(context: Context, params: state.ConfigSetParams) -> state.ConfigSetResult:
+    """`ollm/config/set`."""
+    context.configuration.set_client_layers(params.model_dump(by_alias=True))
+    context.configuration.changed()
+    settings = (await context.configuration.current()).settings
+    return state.ConfigSetResult(problems=[convert.from_problem(problem) for problem in settings.problems])
+
+
 async def get_trust(context: Context, params: state.NoParams) -> state.TrustGetResult:
     """`ollm/trust/get`."""
     settings = (await context.configuration.current()).settings
@@ -53,14 +61,7 @@ async def get_trust(context: Context, params: state.NoParams) -> state.TrustGetR
 
 async def approve_trust(context: Context, params: state.TrustApproveParams) -> state.TrustApproveResult:
     """`ollm/trust/approve`."""
-    try:
-        approved = await context.configuration.approve(params.digest)
-    except OSError as error:
-        raise ConfigError(
-            f"The approval cannot be kept: {error.strerror or error}.",
-            hint="Make the state folder writable (XDG_STATE_HOME, or ~/.local/state).",
-        ) from error
-    return state.TrustApproveResult(approved=approved)
+    return state.TrustApproveResult(approved=context.configuration.approve(params.digest))
 
 
 async def get_status(context: Context, params: state.NoParams) -> state.StatusResult:
@@ -73,6 +74,7 @@ HANDLERS: Mapping[str, Callable[[Context, Any], Awaitable[WireModel]]] = {
     "ollm/infill": answer_infill,
     **model_handlers.HANDLERS,
     "ollm/config/get": get_config,
+    "ollm/config/set": set_config,
     "ollm/trust/get": get_trust,
     "ollm/trust/approve": approve_trust,
     "ollm/status": get_status,

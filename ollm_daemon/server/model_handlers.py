@@ -14,7 +14,7 @@ from ollm_daemon.protocol import state
 from ollm_daemon.protocol.base import WireModel
 from ollm_daemon.providers.facts import ModelAction
 from ollm_daemon.server import convert
-from ollm_daemon.server.context import Context, one_model, one_provider
+from ollm_daemon.server.context import Context, find_named, naming, one_model, one_provider
 from ollm_daemon.server.progress import WorkDone
 
 _TITLES: Mapping[ModelAction, str] = {
@@ -27,8 +27,10 @@ _TITLES: Mapping[ModelAction, str] = {
 
 async def list_models(context: Context, params: state.ModelsListParams) -> state.ModelsListResult:
     """`ollm/models/list`."""
-    adapter = await one_provider(context, params.provider)
-    models = await adapter.list_models()
+    resolved = await context.configuration.current()
+    adapter = await one_provider(context, resolved, params.provider)
+    with naming(adapter):
+        models = await adapter.list_models()
     return state.ModelsListResult(
         provider=adapter.name, models=[convert.from_model(model) for model in models]
     )
@@ -36,20 +38,22 @@ async def list_models(context: Context, params: state.ModelsListParams) -> state
 
 async def show_model(context: Context, params: state.ModelsShowParams) -> state.ModelsShowResult:
     """`ollm/models/show`."""
-    adapter, model = await one_model(context, params.provider, params.model)
-    return state.ModelsShowResult(
-        provider=adapter.name, model=convert.from_model(await adapter.show_model(model))
-    )
+    resolved = await context.configuration.current()
+    adapter, model = await one_model(context, resolved, params.provider, params.model)
+    with naming(adapter, model):
+        shown = await adapter.show_model(model)
+    return state.ModelsShowResult(provider=adapter.name, model=convert.from_model(shown))
 
 
 async def change_model(
     action: ModelAction, context: Context, params: state.ModelsChangeParams
 ) -> state.ModelsChangeResult:
     """`ollm/models/pull`, `delete`, `load` and `unload`."""
-    adapter, model = await one_model(context, params.provider, params.model)
+    resolved = await context.configuration.current()
+    adapter, model = await one_model(context, resolved, params.provider, params.model)
     keep_alive = params.keep_alive if isinstance(params, state.ModelsLoadParams) else None
     work = WorkDone(context, params.work_done_token, _TITLES[action].format(model=model))
-    with work.running():
+    with work.running(), naming(adapter, model):
         async with adapter.change_model(action, model, keep_alive) as progress:
             async for step in progress:
                 await work.report(step)
@@ -59,8 +63,10 @@ async def change_model(
 
 async def count_tokens(context: Context, params: state.TokensCountParams) -> state.TokensCountResult:
     """`ollm/tokens/count`."""
-    settings = (await context.configuration.current()).settings
-    adapter, model = await one_model(context, params.provider, params.model or settings.model)
+    resolved = await context.configuration.current()
+    adapter, model = await one_model(
+        context, resolved, params.provider, params.model, configured=resolved.settings.model
+    )
     messages = tuple(convert.to_message(message) for message in params.messages)
     count = await adapter.count_tokens(ChatRequest(model, messages))
     return state.TokensCountResult(tokens=count.tokens, exact=count.exact, provider=adapter.name, model=model)
@@ -94,8 +100,8 @@ async def check(context: Context, params: state.ProvidersCheckParams) -> state.P
     name = params.provider or settings.provider
     adapter = resolved.registry.resolve(name)
     own = resolved.registry.resolve(settings.provider) is adapter
-    model = resolved.registry.resolve_model(name, settings.model if own else None)[1]
-    checkup = await check_provider(adapter, model, generate=params.generate)
+    named = find_named(resolved, name, None, configured=settings.model if own else None)
+    checkup = await check_provider(adapter, named.model, generate=params.generate)
     return convert.from_checkup(adapter, checkup)
 
 

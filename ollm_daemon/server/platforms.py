@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 PARENT_POLL_SECONDS = 3.0
+MAX_PROCESS_ID = (1 << 31) - 1
 
 
 def is_pipe(file: BinaryIO) -> bool:
@@ -111,7 +112,12 @@ class ThreadWriter:
 
 @contextlib.contextmanager
 def watching_process(process_id: int, on_end: Callable[[], None]) -> Iterator[None]:
-    """Call `on_end` once when a process ends, for as long as the block runs."""
+    """Call `on_end` once when a process ends, for as long as the block runs; a number that no process can
+    have is not watched.
+    """
+    if process_id > MAX_PROCESS_ID:
+        yield
+        return
     loop = asyncio.get_running_loop()
     if hasattr(os, "pidfd_open"):
         try:

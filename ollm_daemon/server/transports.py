@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hmac
 import ipaddress
 import json
 import os
@@ -22,11 +23,15 @@ from anyio.abc import TaskGroup
 
 from ollm_daemon.errors import ConfigError
 from ollm_daemon.server.connection import Connection, Host
+from ollm_daemon.server.faults import contained
 from ollm_daemon.server.greeting import Greeting
 from ollm_daemon.server.outbox import HIGH_WATER, Outbox, WriteTransport
 from ollm_daemon.server.platforms import ThreadWriter, is_pipe, read_in_thread, write_private_file
 
 MAX_CONNECTIONS = 16
+"""Clients that are let in at once."""
+MAX_STRANGERS = 16
+"""Connections that have yet to show the token; one more ends the oldest of them."""
 HANDSHAKE_SECONDS = 5.0
 HALF_MESSAGE_SECONDS = 60.0
 READ_BUFFER = 64 << 10
@@ -107,9 +112,6 @@ class _Socket(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        if not self._listener.has_room:
-            self._transport.abort()
-            return
         self._transport.set_write_buffer_limits(HIGH_WATER)
         # asyncio does so for sockets it made itself; without it a delta waits 40 ms for an acknowledgement.
         accepted = self._transport.get_extra_info("socket")
@@ -170,14 +172,18 @@ class _Socket(asyncio.BufferedProtocol):
 
 
 class Listener:
-    """A socket that is bound and a token that is kept; `serve` lets clients in."""
+    """A socket that is bound and a token that is kept; `serve` lets clients in.
+
+    Strangers, who have yet to show the token, have places of their own: they cannot take those of clients.
+    """
 
     def __init__(self, bound: socket.socket, token: str, token_file: Path) -> None:
         self.host, self.port = bound.getsockname()[:2]
         self.token_file = token_file
         self._socket = bound
         self._token = token
-        self._connections: set[Connection] = set()
+        self._clients: set[Connection] = set()
+        self._strangers: dict[Connection, None] = {}
         self._accept: Callable[[Outbox], Connection]
 
     async def serve(self, host: Host) -> None:
@@ -191,26 +197,37 @@ class Listener:
             finally:
                 server.close()
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one more client is accepted."""
-        return len(self._connections) < MAX_CONNECTIONS
-
     def accept(self, outbox: Outbox) -> Connection:
-        """A connection for one more client."""
+        """A connection for one more stranger."""
         return self._accept(outbox)
 
+    def admit(self, connection: Connection, token: str | None) -> str:
+        """As `Door.admit`."""
+        if token is None or not hmac.compare_digest(token.encode(), self._token.encode()):
+            return "The token is missing or wrong: send the daemon's token as initializationOptions.token."
+        if len(self._clients) >= MAX_CONNECTIONS:
+            return f"The daemon serves {MAX_CONNECTIONS} clients already, and no more at once."
+        self._strangers.pop(connection, None)
+        self._clients.add(connection)
+        return ""
+
     def _begin(self, host: Host, task_group: TaskGroup, outbox: Outbox) -> Connection:
-        connection = Connection(host, outbox, token=self._token)
-        self._connections.add(connection)
+        if len(self._strangers) >= MAX_STRANGERS:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.end()
+        connection = Connection(host, outbox, door=self)
+        self._strangers[connection] = None
         task_group.start_soon(self._run, connection)
         return connection
 
     async def _run(self, connection: Connection) -> None:
         try:
-            await connection.run()
+            with contained("a connection"):
+                await connection.run()
         finally:
-            self._connections.discard(connection)
+            self._clients.discard(connection)
+            self._strangers.pop(connection, None)
 
 
 def parse_listen_address(text: str, *, any_address: bool) -> tuple[str, int]:
@@ -239,9 +256,10 @@ def parse_listen_address(text: str, *, any_address: bool) -> tuple[str, int]:
     return host, number
 
 
-def token_path(folder: Path, port: int) -> Path:
-    """Where the daemon that listens on `port` keeps its token."""
-    return folder / f"daemon-{port}.json"
+def token_path(folder: Path, host: str, port: int) -> Path:
+    """Where the daemon that listens there keeps its token; one port may be open on several addresses."""
+    name = port if host == "127.0.0.1" else f"{host.replace(':', '_')}-{port}"
+    return folder / f"daemon-{name}.json"
 
 
 @contextmanager
@@ -262,7 +280,7 @@ def open_listener(address: tuple[str, int], folder: Path) -> Iterator[Listener]:
     with bound:
         token = secrets.token_hex(TOKEN_BYTES)
         host, port = bound.getsockname()[:2]
-        path = token_path(folder, port)
+        path = token_path(folder, host, port)
         content = json.dumps({"host": host, "port": port, "pid": os.getpid(), "token": token})
         try:
             write_private_file(path, content)

@@ -45,5 +45,12 @@ LIMITS: Mapping[str, Limit] = {
     "connection growth": Limit("memory grown by 50 clients that came and went", 2, "MB"),
     "streams delay": Limit("100 streams of 10 tokens/s, delay of a token, p99", 1, "ms"),
     "streams memory": Limit("memory with 100 streams", 85, "MB"),
+    "completion added": Limit("text at the cursor, added to llama.cpp's own `/infill`, p50", 5, "ms"),
+    "completion added, p95": Limit("the same, p95", 10, "ms"),
+    "completion again": Limit("the same place again, p95", 2, "ms"),
+    "completion typed": Limit("a letter of the offer typed, p95", 2, "ms"),
+    "storm generations": Limit("30 requests in a second, generations", 3),
+    "storm unanswered": Limit("of them without exactly one answer", 0),
+    "storm idle": Limit("from the last cancel to an idle server, worst", 100, "ms"),
     **{f"burst / {peer}": Limit(f"burst, CPU per token / {title}", 0.05) for peer, title in _PEERS.items()},
 }

@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,6 +125,20 @@ class Wire:
             if message.get("id") == identifier and "method" not in message:
                 return Answer(message, arrived, deltas)
         raise BenchmarkError("the connection ended before the answer came")
+
+    def answers(self, identifiers: Sequence[int]) -> int:
+        """How many of these requests were answered exactly once, by when a later one is."""
+        counts = dict.fromkeys(identifiers, 0)
+        last = self.request("ollm/status")
+        for _, body in self._messages():
+            message = json.loads(body)
+            if "method" in message:
+                continue
+            if message["id"] in counts:
+                counts[message["id"]] += 1
+            elif message["id"] == last:
+                break
+        return sum(count == 1 for count in counts.values())
 
     def first_delta(self) -> int:
         """Wait for a delta; gives the time of its arrival."""

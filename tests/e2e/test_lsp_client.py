@@ -54,18 +54,16 @@ async def client(lsp_client: LanguageClient) -> AsyncIterator[None]:
     await lsp_client.shutdown_session()
 
 
-def use(client: Any, upstream: ScriptedUpstream) -> None:
+async def use(client: Any, upstream: ScriptedUpstream) -> None:
     """Make the scripted Ollama what the user configured in the editor."""
     settings = {"provider": "local", "model": "m", "providers": {"local": {"baseUrl": upstream.url}}}
-    client.workspace_did_change_configuration(
-        types.DidChangeConfigurationParams(settings={"ollm": {"userSettings": settings}})
-    )
+    await client.protocol.send_request_async("ollm/config/set", {"userSettings": settings})
 
 
 @pytest.mark.asyncio
 async def test_a_chat_streams_to_an_editor(client: Any) -> None:
     async with ScriptedUpstream(Reply(BEGUN)) as upstream:
-        use(client, upstream)
+        await use(client, upstream)
         result = await client.protocol.send_request_async("ollm/chat", CHAT)
         assert result.message.content == "The most obvious colour is white"
         texts = [params.delta.text for params in client.deltas if params.delta.kind == "text"]
@@ -76,7 +74,7 @@ async def test_a_chat_streams_to_an_editor(client: Any) -> None:
 @pytest.mark.asyncio
 async def test_cancel_request_ends_it_with_the_code_of_the_specification(client: Any) -> None:
     async with ScriptedUpstream(Reply(BEGUN[: BEGUN.index(b" colour")], End.STALL)) as upstream:
-        use(client, upstream)
+        await use(client, upstream)
         answer = client.protocol.send_request("ollm/chat", CHAT, msg_id="c1")
         await upstream.request()
         client.cancel_request(types.CancelParams(id="c1"))
@@ -88,7 +86,7 @@ async def test_cancel_request_ends_it_with_the_code_of_the_specification(client:
 @pytest.mark.asyncio
 async def test_a_failure_reads_as_one_sentence(client: Any) -> None:
     async with ScriptedUpstream(Reply(capture(OLLAMA, "err-unknown-model"))) as upstream:
-        use(client, upstream)
+        await use(client, upstream)
         with pytest.raises(JsonRpcException) as caught:
             await client.protocol.send_request_async("ollm/chat", CHAT)
         assert caught.value.code == -32803

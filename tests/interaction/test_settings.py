@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from ollm_daemon.server import configuration
 from tests.fakes.captures import OLLAMA, capture
 from tests.fakes.peer import Peer, chat_params, in_memory
 from tests.fakes.upstream import Reply, ScriptedUpstream
@@ -105,9 +106,63 @@ async def test_settings_may_be_pushed(tmp_path: Path) -> None:
         peer.notify("workspace/didChangeConfiguration", {"settings": {"ollm": {"model": "pushed"}}})
         assert await peer.notification("ollm/config/didChange") == {"problems": []}
         assert (await effective(peer))["model"] == ("pushed", "editor workspace settings")
-        layers = {"userSettings": {"model": "mine"}, "workspaceSettings": {}}
-        peer.notify("workspace/didChangeConfiguration", {"settings": {"ollm": layers}})
+        peer.notify("workspace/didChangeConfiguration", {"settings": {"ollm": None}})
+        assert "model" not in await effective(peer)
+
+
+async def test_layers_are_told_apart_by_a_request_of_our_own(tmp_path: Path) -> None:
+    async with in_memory(tmp_path) as peer:
+        await peer.initialize(options={"workspaceSettings": {"model": "theirs"}})
+        layers = {"userSettings": {"model": "mine", "modle": "x"}, "workspaceSettings": {}}
+        [problem] = (await peer.request("ollm/config/set", layers))["problems"]
+        assert problem["hint"] == "Did you mean `model`?"
         assert (await effective(peer))["model"] == ("mine", "editor user settings")
+        await peer.request("ollm/config/set", {"flags": {"model": "now"}})
+        assert (await effective(peer))["model"] == ("now", "flags")
+        assert (await peer.error("ollm/config/set", {"flags": []}))["code"] == -32602
+        await peer.request("ollm/config/set", {"userSettings": {}, "flags": {}})
+        assert "model" not in await effective(peer)
+
+
+@pytest.mark.parametrize("key", ["flags", "userSettings"])
+async def test_pushed_settings_are_the_workspace_s_whatever_keys_they_have(tmp_path: Path, key: str) -> None:
+    """Many editors fill them from files of the repository."""
+    async with in_memory(tmp_path) as peer:
+        await peer.initialize()
+        theirs = {"model": "theirs", "providers": {"local": {"baseUrl": "http://evil.invalid:1"}}}
+        peer.notify("workspace/didChangeConfiguration", {"settings": {"ollm": {key: theirs}}})
+        found = await effective(peer)
+        assert "model" not in found
+        assert found["providers.local.baseUrl"][1] == "default"
+        [problem] = (await peer.request("ollm/config/get"))["problems"]
+        assert f"unknown setting `{key}`" in problem["message"]
+
+
+async def test_settings_that_the_client_removed_are_gone(tmp_path: Path) -> None:
+    async with in_memory(tmp_path) as peer:
+        await peer.initialize(capabilities=CAN_PULL)
+        await answer_pull(peer, [{"model": "old"}])
+        assert (await effective(peer))["model"][0] == "old"
+        peer.messages.clear()
+        peer.notify("workspace/didChangeConfiguration", {"settings": None})
+        await answer_pull(peer, [None])
+        assert "model" not in await effective(peer)
+
+
+async def test_settings_that_come_late_still_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configuration, "PULL_SECONDS", 0.05)
+    async with in_memory(tmp_path) as peer:
+        await peer.initialize(capabilities=CAN_PULL)
+        assert "model" not in await effective(peer)
+        await answer_pull(peer, [{"model": "late"}])
+        assert (await effective(peer))["model"][0] == "late"
+
+
+async def answer_pull(peer: Peer, result: Any) -> None:
+    pull = await peer.until(
+        lambda: next((m for m in peer.messages if m.get("method") == "workspace/configuration"), None)
+    )
+    peer.send({"jsonrpc": "2.0", "id": pull["id"], "result": result})
 
 
 BROKEN_FILES = [
@@ -176,7 +231,7 @@ async def test_a_running_generation_keeps_the_settings_it_began_with(tmp_path: P
         await peer.initialize(options={"flags": local_at(old.url)})
         identifier = peer.ask("ollm/chat", chat_params())
         await old.request()
-        peer.notify("workspace/didChangeConfiguration", {"settings": {"ollm": {"flags": local_at(new.url)}}})
+        await peer.request("ollm/config/set", {"flags": local_at(new.url)})
         await peer.chat()
         gate.set()
         assert "result" in await peer.answer(identifier)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -108,9 +111,61 @@ async def test_without_the_token_nobody_gets_in(tmp_path: Path, token: object) -
         assert daemon.token not in json.dumps(peer.messages)
 
 
-async def test_a_first_message_that_is_not_initialize_gets_nothing_done(tmp_path: Path) -> None:
+FIRST = {
+    "another request": (b'{"jsonrpc":"2.0","id":1,"method":"ollm/status"}', -32002),
+    "a notification": (b'{"jsonrpc":"2.0","method":"exit"}', None),
+    "no JSON": (b"[[[", -32700),
+    "a response": (b'{"jsonrpc":"2.0","id":"ollm-1","result":1}', None),
+    "too much": (b" " * (257 << 10), None),
+}
+
+
+@pytest.mark.parametrize("name", FIRST)
+async def test_a_first_message_that_is_not_initialize_ends_the_connection(tmp_path: Path, name: str) -> None:
+    body, code = FIRST[name]
     async with listening(tmp_path) as daemon, over_tcp(daemon.port) as peer:
-        assert (await peer.error("ollm/status"))["code"] == -32002
+        peer.send_bytes(encode_frame(body))
+        peer.ask("initialize", {"capabilities": {}, "initializationOptions": {"token": daemon.token}})
+        await peer.until(lambda: peer.closed)
+        assert [message["error"]["code"] for message in peer.messages] == ([code] if code else [])
+
+
+async def test_strangers_leave_room_for_the_owner_and_hold_little(tmp_path: Path) -> None:
+    async with listening(tmp_path) as daemon, daemon.client() as owner:
+        before = (await owner.request("ollm/status"))["memoryBytes"]
+        with contextlib.ExitStack() as stack:
+
+            def stranger(data: bytes) -> None:
+                one = stack.enter_context(socket.create_connection(("127.0.0.1", daemon.port)))
+                one.setblocking(False)
+                with contextlib.suppress(OSError):
+                    one.send(data)
+
+            for _ in range(40):
+                stranger(b"Content-Length: 67108864\r\n\r\n" + b" " * (1 << 20))
+            for _ in range(40):
+                stranger(b"Content-Length: 5000\r\n\r\n")
+            async with daemon.client() as one_more:
+                status = await one_more.request("ollm/status")
+                assert status["memoryBytes"] < before + (8 << 20)
+
+
+async def test_a_number_of_a_process_elsewhere_means_nothing(tmp_path: Path) -> None:
+    tell = "import os; print(os.getpid())"
+    gone = subprocess.run([sys.executable, "-c", tell], capture_output=True, check=True)
+    async with listening(tmp_path) as daemon, over_tcp(daemon.port) as peer:
+        await peer.initialize(options={"token": daemon.token}, pid=int(gone.stdout))
+        assert await peer.request("ollm/status")
+
+
+async def test_what_one_client_sends_ends_no_other(tmp_path: Path) -> None:
+    async with listening(tmp_path) as daemon, daemon.client() as other, over_tcp(daemon.port) as peer:
+        options = {"token": daemon.token}
+        await peer.request("initialize", {"rootUri": "file://[", "initializationOptions": options})
+        opened = {"uri": "file:///x", "languageId": "a", "version": 1, "text": "hi"}
+        peer.notify("textDocument/didOpen", {"textDocument": opened})
+        for one in (peer, other):
+            assert (await one.request("ollm/status"))["connections"] == 2
 
 
 FOREIGN = {
@@ -145,6 +200,32 @@ async def test_the_token_file_is_private_and_goes_with_the_daemon(tmp_path: Path
         assert not daemon.token_file.exists()
         assert other.token_file.exists()
         assert token not in daemon.process.stderr.decode()
+
+
+async def test_a_signal_right_after_the_first_line_leaves_no_token(tmp_path: Path) -> None:
+    for _ in range(5):
+        async with listening(tmp_path) as daemon:
+            daemon.process.signal(signal.SIGTERM)
+            assert await daemon.process.exit_code(5) == 0
+            assert list(daemon.token_file.parent.iterdir()) == []
+
+
+async def test_one_port_on_two_addresses_has_two_tokens(tmp_path: Path) -> None:
+    async with listening(tmp_path) as daemon:
+        async with over_stdio(tmp_path, "--tcp", f"127.0.0.2:{daemon.port}") as process:
+            await process.peer.until(lambda: b"\n" in process.stderr)
+            names = sorted(path.name for path in daemon.token_file.parent.iterdir())
+            assert names == sorted([f"daemon-{daemon.port}.json", f"daemon-127.0.0.2-{daemon.port}.json"])
+
+
+async def test_without_a_folder_of_the_user_there_is_no_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with over_stdio(tmp_path, "--tcp", "0", environment={"HOME": ""}) as process:
+        assert await process.exit_code() == 78
+        await process.peer.until(lambda: b"no folder of yours" in process.stderr)
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_hostile_run_folder_is_refused(tmp_path: Path) -> None:
@@ -190,5 +271,7 @@ async def test_more_clients_than_allowed_are_turned_away(tmp_path: Path) -> None
         with anyio.fail_after(10):
             await all_are_in.wait()
         async with over_tcp(daemon.port) as one_more:
+            params = {"initializationOptions": {"token": daemon.token}}
+            assert "serves 16 clients" in (await one_more.error("initialize", params))["message"]
             await one_more.until(lambda: one_more.closed)
         task_group.cancel_scope.cancel()

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ollm_daemon.config._yaml import parse_yaml
-from ollm_daemon.config.layers import MAX_PROBLEMS, ORDER, UNTRUSTED, Layer, make_layer, shown, shown_key
+from ollm_daemon.config.layers import MAX_PROBLEMS, UNTRUSTED, Layer, make_layer, shown, shown_key
 from ollm_daemon.config.options import MAX_NAMES
+from ollm_daemon.config.settings import ORDER
 from ollm_daemon.domain import Origin
 
 CANARY = "sk-CANARY"

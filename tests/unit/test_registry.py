@@ -55,7 +55,7 @@ def test_a_provider_is_found_by_its_name() -> None:
 )
 def test_an_unknown_name_is_an_error_that_suggests(name: str, hint: str) -> None:
     registry = with_aliases(fast="local")
-    for resolve in (registry.resolve, lambda name: registry.resolve_model(name, "m")):
+    for resolve in (registry.resolve, registry.resolve_alias):
         with pytest.raises(ConfigError) as caught:
             resolve(name)
         assert f"`{name}`" in str(caught.value)
@@ -144,26 +144,21 @@ def test_an_alias_says_what_it_may_have_meant() -> None:
     assert error.hint == "Did you mean `vllm`?"
 
 
-# provider, model → provider and model in use
-RESOLVED: list[tuple[str, str | None, str, str | None]] = [
-    ("local", None, "local", None),
-    ("local", "m", "local", "m"),
-    ("near", "m", "local", "m"),
-    ("fast", None, "local", "qwen2.5-coder:1.5b"),
-    ("fast", "m", "local", "m"),
-    ("vllm", "fast", "local", "qwen2.5-coder:1.5b"),
-    ("vllm", "turbo", "local", "qwen2.5-coder:1.5b"),
-    ("vllm", "near", "vllm", "near"),
-    ("vllm", "local", "vllm", "local"),
-    ("vllm", "local/m", "vllm", "local/m"),
+ALIASED: list[tuple[str, tuple[str, str | None], bool]] = [
+    ("local", ("local", None), False),
+    ("near", ("local", None), False),
+    ("fast", ("local", "qwen2.5-coder:1.5b"), True),
+    ("turbo", ("local", "qwen2.5-coder:1.5b"), True),
 ]
 
 
-@pytest.mark.parametrize(("provider", "model", "adapter", "expected"), RESOLVED)
-def test_provider_and_model(provider: str, model: str | None, adapter: str, expected: str | None) -> None:
+@pytest.mark.parametrize(("name", "target", "names_a_model"), ALIASED)
+def test_where_a_name_leads(name: str, target: tuple[str, str | None], names_a_model: bool) -> None:
     registry = with_aliases(near="local", fast="local/qwen2.5-coder:1.5b", turbo="fast")
-    found, answer = registry.resolve_model(provider, model)
-    assert (found.name, answer) == (adapter, expected)
+    adapter, model = registry.resolve_alias(name)
+    assert (adapter.name, model) == target
+    assert registry.model_alias(name) == (Target(*target) if names_a_model else None)
+    assert registry.model_alias("m") is registry.model_alias(None) is None
 
 
 NAMES = st.sampled_from(["a", "b", "c", "d", "local", "vllm"])

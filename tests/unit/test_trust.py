@@ -232,15 +232,33 @@ def question(**fields: Any) -> str:
 CHANGE = "change where prompts are sent"
 QUESTIONS: list[tuple[dict[str, Any], str]] = [
     ({"baseUrl": "http://h:1"}, "send prompts to http://h:1 (vllm)"),
-    ({"baseUrl": "http://h", "verifyTls": False}, "send prompts to http://h (vllm) and sets vllm.verifyTls"),
-    ({"headers": {"X-A": "secret"}}, f"{CHANGE} and sets vllm.headers.X-A"),
-    ({"caFile": "/x", "timeouts": {"idle": 5}}, f"{CHANGE} and sets vllm.caFile, vllm.timeouts.idle"),
-    ({"proxy": "http://p:1"}, f"{CHANGE} through the proxy http://p:1 and sets vllm.proxy"),
-    ({"proxy": ""}, f"{CHANGE} and sets vllm.proxy"),
-    ({"headers": {"A.baseUrl": "http://localhost (safe)"}}, f"{CHANGE} and sets vllm.headers.A.baseUrl"),
+    (
+        {"baseUrl": "http://h", "verifyTls": False},
+        "send prompts to http://h (vllm) and sets vllm.verifyTls to false",
+    ),
+    ({"headers": {"X-A": "one"}}, f'{CHANGE} and sets vllm.headers.X-A to "one"'),
+    (
+        {"caFile": "/x", "timeouts": {"idle": 5}},
+        f'{CHANGE} and sets vllm.caFile to "/x", vllm.timeouts.idle to 5.0',
+    ),
+    ({"proxy": "http://p:1"}, f"{CHANGE} through the proxy http://p:1"),
+    ({"proxy": ""}, f'{CHANGE} and sets vllm.proxy to ""'),
+    (
+        {"headers": {"A.baseUrl": "http://localhost (safe)"}},
+        f'{CHANGE} and sets vllm.headers.A.baseUrl to "http://localhost (safe)"',
+    ),
     (
         {"headers": {"A.kind": "x", "A.proxy": "x"}},
-        f"{CHANGE} and sets vllm.headers.A.kind, vllm.headers.A.proxy",
+        f'{CHANGE} and sets vllm.headers.A.kind to "x", vllm.headers.A.proxy to "x"',
+    ),
+    (
+        {"caFile": "/x\n  vllm.baseUrl: http://localhost\u202e"},
+        f'{CHANGE} and sets vllm.caFile to "/x\\n  vllm.baseUrl: http://localhost\\u202e"',
+    ),
+    ({"baseUrl": "http://h/\u202egnp"}, 'send prompts to "http://h/\\u202egnp" (vllm)'),
+    (
+        {"caFile": "x" * 300},
+        f'{CHANGE} and sets vllm.caFile to "{"x" * 199}… (302 characters; `ollm trust` shows all)',
     ),
 ]
 

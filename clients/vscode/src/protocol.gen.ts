@@ -166,6 +166,25 @@ export interface ConfigProblem {
   line?: number;
 }
 
+/**
+ * Settings that the client tells apart by who wrote them; each that is given replaces its
+ * layer.
+ */
+export interface ConfigSetParams {
+  /** Settings that the user, and no repository, made in the editor. */
+  userSettings?: Record<string, unknown>;
+  /** Settings of the workspace; they may have been written by a repository. */
+  workspaceSettings?: Record<string, unknown>;
+  /** Settings of one run, such as flags of a command line. */
+  flags?: Record<string, unknown>;
+}
+
+/** The settings count from now on. */
+export interface ConfigSetResult {
+  /** What is wrong with the configuration as a whole now. */
+  problems: ConfigProblem[];
+}
+
 /** A server that answers at a known address of this machine. */
 export interface DetectedServer {
   baseUrl: string;
@@ -298,14 +317,14 @@ export interface InfillResult {
 
 /** `initializationOptions` of the `initialize` request. */
 export interface InitializationOptions {
-  /** The daemon's token; required over TCP. */
-  token?: string;
   /** Settings that the user, and no repository, made in the editor. */
   userSettings?: Record<string, unknown>;
   /** Settings of the workspace; they may have been written by a repository. */
   workspaceSettings?: Record<string, unknown>;
   /** Settings of one run, such as flags of a command line. */
   flags?: Record<string, unknown>;
+  /** The daemon's token; required over TCP. */
+  token?: string;
 }
 
 /** Any JSON value. */
@@ -763,6 +782,8 @@ export interface Requests {
   "ollm/providers/list": { params: NoParams; result: ProvidersListResult };
   /** The effective settings, each with its origin, and what is wrong with the configuration. */
   "ollm/config/get": { params: NoParams; result: ConfigGetResult };
+  /** Tell settings apart by who wrote them: the user, the workspace, or this run alone. */
+  "ollm/config/set": { params: ConfigSetParams; result: ConfigSetResult };
   /** What this workspace wants to send where and the user has not approved. */
   "ollm/trust/get": { params: NoParams; result: TrustGetResult };
   /** Approve one such request, in the name of the user. */

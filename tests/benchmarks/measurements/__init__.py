@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from tests.benchmarks.candidates import Stage
 from tests.benchmarks.measurements.cancel import cancel, stalled
+from tests.benchmarks.measurements.completion import completion
 from tests.benchmarks.measurements.connections import connections
 from tests.benchmarks.measurements.memory import memory
 from tests.benchmarks.measurements.reading import burst, first_token, paced
@@ -23,4 +24,5 @@ MEASUREMENTS: Mapping[str, Callable[[Stage], Outcome]] = {
     "connections": connections,
     "streams": streams,
     "memory": memory,
+    "completion": completion,
 }

@@ -88,7 +88,7 @@ WIRE = Wire(
     },
     unknown=not_found(),
     locked=dict.fromkeys(("/v1/models", "/v1/model", "/props", "/api/v1/model"), NO_KEY),
-    models=(ModelInfo("dir", context_length=4096, capabilities=("completion", "tools")),),
+    models=(ModelInfo("dir", context_length=4096, capabilities=("completion", "tools"), loaded=True),),
     chat=CHAT,
     whole=Said(
         # Not even the usage, which it tells a whole answer only when asked with stream_options.

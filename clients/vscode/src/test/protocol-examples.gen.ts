@@ -649,6 +649,45 @@ export const examples = {
       ]
     }
   } satisfies Response<"ollm/config/get">,
+  "config-set.request": {
+    "jsonrpc": "2.0",
+    "id": 13,
+    "method": "ollm/config/set",
+    "params": {
+      "userSettings": {
+        "model": "llama3.2:3b"
+      },
+      "workspaceSettings": {
+        "options": {
+          "temperature": 0.2
+        }
+      },
+      "flags": {
+        "provider": "vllm",
+        "providers": {
+          "vllm": {
+            "baseUrl": "http://gpu-server:8000"
+          }
+        }
+      }
+    }
+  } satisfies Request<"ollm/config/set">,
+  "config-set.response": {
+    "jsonrpc": "2.0",
+    "id": 13,
+    "result": {
+      "problems": [
+        {
+          "severity": "warning",
+          "message": "unknown setting `modle` is ignored.",
+          "hint": "Did you mean `model`?",
+          "key": "modle",
+          "source": "/home/ada/engine/.ollm/config.yaml",
+          "line": 2
+        }
+      ]
+    }
+  } satisfies Response<"ollm/config/set">,
   "infill.request": {
     "jsonrpc": "2.0",
     "id": 30,
