@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ollm_daemon.completion.context import RecentPlaces, choose_context
+from ollm_daemon.completion.context import RecentPlaces, choose_context, path_of
 from ollm_daemon.completion.families import FAMILIES, Family, build_prompt, find_family
 from ollm_daemon.domain import CompletionSettings, GenerationOptions, InfillRequest
 from ollm_daemon.errors import UnsupportedError
@@ -70,7 +70,9 @@ async def build_request(
     )
     options = GenerationOptions(temperature=0.0, max_tokens=max_tokens, extra_body=settings.extra_body)
     request = InfillRequest(model, prefix, suffix, extra, options)
-    return await in_its_form(request, adapter, family=settings.family, path=question.uri.rpartition("/")[2])
+    return await in_its_form(
+        request, adapter, family=settings.family, path=path_of(question.uri).rpartition("/")[2]
+    )
 
 
 async def in_its_form(
@@ -113,7 +115,7 @@ def from_line(text: str, size: int) -> str:
     """The end of a text, from the beginning of a line where there is one."""
     if len(text) <= size:
         return text
-    start = text.find("\n", len(text) - size)
+    start = text.find("\n", len(text) - size - 1)
     return text[start + 1 :] if 0 <= start < len(text) - 1 else text[len(text) - size :]
 
 

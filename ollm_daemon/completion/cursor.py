@@ -18,6 +18,8 @@ _ONLY_CLOSERS = re.compile(r"(?:\(\)|[\s)\]}>;,:'\"`])*")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 LOOKED_AT = 4000
 """Characters on either side of the cursor that tell its surroundings."""
+TEXT_LOOKED_AT = 100_000
+"""Characters before the cursor in which a comment or a string of several lines may have begun."""
 _TAG = re.compile(
     r"(?:^|[\s(>{&|?:])<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|source|wbr)\b)"
     r"(?:[A-Za-z](?:=>|[^<>])*)?(?<![/=])>$"
@@ -53,14 +55,15 @@ class Cursor:
     @property
     def line_above(self) -> str:
         """The last line above its own that is not blank."""
-        text = self.prefix[: _line_start(self.prefix)].rstrip()
+        end = _line_start(self.prefix)
+        text = self.prefix[max(0, end - LOOKED_AT) : end].rstrip()
         return text[_line_start(text) :]
 
     @property
     def line_below(self) -> str | None:
         """The next line below its own that is not blank."""
-        below = self.suffix[len(self.line_after) :].lstrip("\r\n")
-        for line in _LINE_END.split(below[:LOOKED_AT]):
+        start = len(self.line_after)
+        for line in _LINE_END.split(self.suffix[start : start + LOOKED_AT]):
             if line.strip():
                 return line
         return None
@@ -139,7 +142,8 @@ def in_text(cursor: Cursor) -> bool:
     """Whether it stands among sentences: in prose, in a comment, or in a string of several lines."""
     if cursor.language.is_prose or read(cursor.line_before, cursor.language).comment is not None:
         return True
-    return any(_is_between(cursor.prefix, start, end) for start, end in cursor.language.texts)
+    before = cursor.prefix[-TEXT_LOOKED_AT:]
+    return any(_is_between(before, start, end) for start, end in cursor.language.texts)
 
 
 @dataclass(slots=True)
