@@ -194,6 +194,7 @@ def read(text: str, language: Language, before: Reading | None = None) -> Readin
     now = Reading()
     if before:
         now = Reading(before.quote, [*before.opened], strays=before.strays, resume=before.resume)
+        now.comment = None if before.comment is None else 0
     outer, began_in = len(now.opened), now.quote
     position = -1
     while (position := position + 1) < len(text):

@@ -241,7 +241,7 @@ def _own_start(lines: list[str], cursor: Cursor) -> int:
 
 def _own_text(text: str, cursor: Cursor) -> str:
     """The answer itself, on a line of its own if it began with an empty one behind what is written."""
-    lines = text.removesuffix("\n").split("\n")
+    lines = text.rstrip("\n").split("\n")
     start = _own_start(lines, cursor)
     before, own = lines[:start], lines[start:]
     if own and _is_apart(before, own[0], cursor):

@@ -62,7 +62,7 @@ GOLDEN = st.sampled_from(all_cases()).map(
     lambda case: (Cursor(case.prefix, case.suffix, language_of(case.language)), "".join(case.pieces))
 )
 PLACE = st.one_of(st.tuples(CURSOR, TEXT), st.tuples(GOLDEN.map(lambda place: place[0]), TEXT), GOLDEN)
-SEVERAL = settings(max_examples=300)
+SEVERAL = settings(max_examples=80)
 
 
 def guarded(cursor: Cursor, pieces: list[str], *, block: bool, max_lines: int = 20) -> AnswerGuard:
@@ -134,6 +134,7 @@ def test_what_a_guard_takes_is_the_beginning_of_the_answer(place: tuple[Cursor, 
 
 @SEVERAL
 @given(PLACE, st.booleans())
+@example((Cursor("", '"', language_of("c")), '"\nHere is the code:\n'), True)
 def test_what_a_guard_took_is_enough(place: tuple[Cursor, str], block: bool) -> None:
     """A guard only saves work: the whole answer, polished, gives the same."""
     cursor, answer = place
@@ -143,6 +144,7 @@ def test_what_a_guard_took_is_enough(place: tuple[Cursor, str], block: bool) -> 
 
 @SEVERAL
 @given(PLACE, st.booleans())
+@example((Cursor("//", '00"', language_of("c")), '00"'), False)
 def test_an_offer_does_not_end_with_words_of_the_rest_of_the_line(
     place: tuple[Cursor, str], block: bool
 ) -> None:
