@@ -159,8 +159,17 @@ class AnswerGuard:
             return False
         return self._is_outside(line) and self._is_closing(line) and not self._goes_on(line)
 
+<<<<<<< HEAD
     def _is_closing(self, line: str) -> bool:
         return begins(line, CLOSINGS) or begins(line, self._language.enders)
+=======
+    def _is_closing(self, stripped: str) -> bool:
+        language = self._cursor.language
+        word = re.match(r"\w+", stripped)
+        return (language.blocks != "indentation" and stripped[:1] in CLOSERS) or (
+            word is not None and word[0] in language.enders
+        )
+>>>>>>> 3ac2ba7b4c22396fc7443a1aad8ba4c13a8a218f
 
     def _goes_on(self, line: str) -> bool:
         """Whether a line goes on with a statement whose block it ends, as `} else {` does."""
