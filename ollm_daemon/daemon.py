@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 import weakref
 from collections import Counter
@@ -82,6 +83,7 @@ class Daemon:
         self._environment = environment
         self._started_at = time.monotonic()
         self._converter: Any = None
+        self._making_lsp_state = threading.Lock()
         self._approvals = Approvals(state_folder(environment))
         self._defaults = default_layer()
         self._environment_layer = load_environment(environment)
@@ -137,10 +139,12 @@ class Daemon:
         """As `Host.new_lsp_state`."""
         from ollm_daemon.server.lsp import LspState, make_converter
 
-        if self._converter is None:
-            self._converter = make_converter()
-            gc.freeze()
-        return LspState(self._converter, initialize_params)
+        # Clients that come at the same time ask from threads of their own, and what is made is shared.
+        with self._making_lsp_state:
+            if self._converter is None:
+                self._converter = make_converter()
+                gc.freeze()
+            return LspState(self._converter, initialize_params)
 
     @contextmanager
     def serving(self, connection: Connection) -> Iterator[None]:

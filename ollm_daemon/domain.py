@@ -344,6 +344,7 @@ class CompletionSettings:
         provider: Who writes it; the provider of chats when `None`.
         model: Which model; the one of chats when `None`.
         family: Name of the code model's family, for a model whose own name does not tell.
+        chat: Let a model of no known family write by being told to in a chat.
         debounce_ms: Pause after a keystroke; chosen from how the user types when `None`.
         max_lines: Most lines of one offer.
         max_tokens: Most tokens of one offer.
@@ -358,6 +359,7 @@ class CompletionSettings:
     provider: str | None = None
     model: str | None = None
     family: str | None = None
+    chat: bool = False
     debounce_ms: int | None = None
     max_lines: int = 20
     max_tokens: int = 128
@@ -377,6 +379,7 @@ class ProviderSettings:
 
     Attributes:
         context_length: The window the user wants (Ollama), or knows the server to have, in tokens.
+        key_variable: Environment variable that its key may be put in, if there is one.
     """
 
     name: str
@@ -391,3 +394,4 @@ class ProviderSettings:
     timeouts: Timeouts = Timeouts()
     model_path: str | None = None
     context_length: int | None = None
+    key_variable: str | None = None

@@ -1,6 +1,6 @@
 """`python -m tests`: everything that must hold, in one run. `python -m tests fast` leaves out what needs a
-real model server; `python -m tests heavy` runs what needs a large one, and nothing else. Further arguments
-go to pytest."""
+real model server; `python -m tests heavy` runs what needs a large one, `python -m tests editors` what needs
+a real editor, and nothing else. Further arguments go to pytest."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EVERYTHING = ("-n", "2", "--dist", "loadgroup", "-m", "not heavy")
-FAST = (*EVERYTHING[:-1], "not heavy and not real")
-HEAVY = ("-m", "heavy", "--capture=no")  # installing takes minutes, and says so
+EVERYTHING = ("-n", "2", "--dist", "loadgroup", "-m", "not heavy and not editors")
+FAST = (*EVERYTHING[:-1], "not heavy and not editors and not real")
+ALONE = {
+    "heavy": ("-m", "heavy", "--capture=no"),  # installing takes minutes, and says so
+    "editors": ("-m", "editors"),
+}
 CHECKS = {
     "format": ("ruff", "format", "--check", "--quiet", "."),
     "style": ("ruff", "check", "--quiet", "."),
@@ -25,8 +28,8 @@ CHECKS = {
 
 def main(arguments: list[str]) -> int:
     """Run the checks, then the tests; gives the exit code of the first that failed."""
-    if arguments[:1] == ["heavy"]:
-        return _run("heavy tests", sys.executable, "-m", "pytest", *HEAVY, *arguments[1:])
+    if arguments and (alone := ALONE.get(arguments[0])):
+        return _run(f"{arguments[0]} tests", sys.executable, "-m", "pytest", *alone, *arguments[1:])
     selection, rest = (FAST, arguments[1:]) if arguments[:1] == ["fast"] else (EVERYTHING, arguments)
     for name, command in CHECKS.items():
         if code := _run(name, *_python(command)):

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+<<<<<<< HEAD
 from ollm_daemon.completion.context import RecentPlaces, choose_context, path_of
+=======
+>>>>>>> 3ac2ba7b4c22396fc7443a1aad8ba4c13a8a218f
 from ollm_daemon.completion.families import FAMILIES, Family, build_prompt, find_family
-from ollm_daemon.domain import CompletionSettings, GenerationOptions, InfillRequest
+from ollm_daemon.domain import (
+    ChatRequest,
+    CompletionSettings,
+    ContextFile,
+    GenerationOptions,
+    InfillRequest,
+    Message,
+)
 from ollm_daemon.errors import UnsupportedError
 from ollm_daemon.providers.base import ProviderAdapter
 
@@ -17,6 +27,16 @@ LINE_TOKENS = 64
 """Most tokens of an offer of one line."""
 SPARE_TOKENS = 64
 """Kept free of the window, for marks and a tokeniser that counts otherwise."""
+CURSOR_MARK = "<cursor/>"
+CHAT_PROMPT = (
+    f"You complete code in an editor. The last file holds {CURSOR_MARK} where the user types. "
+    "Answer with the text that belongs there and nothing else: no explanation, no code fence, nothing of "
+    "what stands before or behind it."
+)
+
+AnyRequest = InfillRequest | ChatRequest
+ChooseContext = Callable[[str, int], tuple[ContextFile, ...]]
+"""Gives text of other files that helps near some text, of at most so many characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +63,9 @@ async def build_request(
     settings: CompletionSettings,
     *,
     block: bool,
-    documents: Mapping[str, str],
-    places: RecentPlaces,
+    choose: ChooseContext,
     characters_per_token: float = CHARACTERS_PER_TOKEN,
-) -> InfillRequest:
+) -> AnyRequest:
     """Prefix, suffix and other files within the budget, as the server takes them.
 
     Raises:
@@ -60,19 +79,22 @@ async def build_request(
     room = int(tokens * characters_per_token)
     prefix = from_line(question.prefix, room // 2)
     suffix = to_line(question.suffix, room // 6)
-    extra = choose_context(
-        question.uri,
-        prefix[-2000:] + suffix[:500],
-        documents,
-        places,
-        characters=room - len(prefix) - len(suffix),
-        exclude=settings.exclude,
-    )
+    extra = choose(prefix[-2000:] + suffix[:500], room - len(prefix) - len(suffix))
     options = GenerationOptions(temperature=0.0, max_tokens=max_tokens, extra_body=settings.extra_body)
     request = InfillRequest(model, prefix, suffix, extra, options)
+<<<<<<< HEAD
     return await in_its_form(
         request, adapter, family=settings.family, path=path_of(question.uri).rpartition("/")[2]
     )
+=======
+    path = question.uri.rpartition("/")[2]
+    try:
+        return await in_its_form(request, adapter, family=settings.family, path=path)
+    except UnsupportedError:
+        if not settings.chat:
+            raise
+        return as_chat(request, path)
+>>>>>>> 3ac2ba7b4c22396fc7443a1aad8ba4c13a8a218f
 
 
 async def in_its_form(
@@ -101,12 +123,21 @@ def family_of(named: str | None, model: str) -> Family:
     if family is None:
         raise UnsupportedError(
             f"{model} is no code model that is known to fill in.",
-            hint="Set `completion.model` to one, such as qwen2.5-coder, or `completion.family` to its kind.",
+            hint="Set `completion.model` to one, such as qwen2.5-coder, or `completion.family` to its kind; "
+            "or let a chat model do with `completion.chat: true`.",
         )
     return family
 
 
-def varied(request: InfillRequest, number: int) -> InfillRequest:
+def as_chat(request: InfillRequest, path: str) -> ChatRequest:
+    """The request for a model that knows no marks, and only does what it is told."""
+    files = [f"{file.path}:\n{file.text}" for file in request.extra]
+    place = f"{path}:\n{request.prefix}{CURSOR_MARK}{request.suffix}"
+    asked = Message("user", "\n\n".join([*files, place]))
+    return ChatRequest(request.model, (Message("system", CHAT_PROMPT), asked), request.options)
+
+
+def varied(request: AnyRequest, number: int) -> AnyRequest:
     """The same question, so that another answer comes."""
     return replace(request, options=replace(request.options, temperature=0.6, seed=number))
 

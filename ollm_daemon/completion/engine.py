@@ -16,22 +16,23 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
 import anyio
 
-from ollm_daemon.completion.asking import CHARACTERS_PER_TOKEN, Question, build_request, varied
+from ollm_daemon.completion.asking import Question, varied
 from ollm_daemon.completion.cache import OfferCache, Place, place_at
 from ollm_daemon.completion.context import RecentPlaces, is_excluded
 from ollm_daemon.completion.cursor import Cursor, wants_block
 from ollm_daemon.completion.filters import AnswerGuard, polish
 from ollm_daemon.completion.languages import language_of
 from ollm_daemon.completion.statistics import CompletionStatistics
-from ollm_daemon.domain import ChatRequest, CompletionSettings, InfillRequest, Message, TextDelta
-from ollm_daemon.errors import ErrorKind, OllmError, ProviderError, TimeoutPassedError, UnsupportedError
-from ollm_daemon.providers.base import ProviderAdapter
+from ollm_daemon.completion.writer import Source, Writer
+from ollm_daemon.domain import CompletionSettings
+from ollm_daemon.errors import ErrorKind, OllmError, TimeoutPassedError
 
 StartSoon = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
 State = Literal["ready", "unavailable"]
@@ -47,24 +48,10 @@ SOURCE_SECONDS = 30.0
 """How long what was found out about who writes is believed."""
 AHEAD_SECONDS = 0.3
 """Idle time after an offer before the one behind it is prepared."""
-SAMPLE = 4000
-"""Characters that a server's tokeniser is tried on."""
+WARM_UP_SECONDS = 1.0
+"""Quiet in a document that the user has come to before the server is let read what goes along."""
 _SETTLED = frozenset({ErrorKind.UNSUPPORTED, ErrorKind.NOT_FOUND, ErrorKind.AUTH, ErrorKind.CONFIG})
 """Failures that asking again soon does not mend."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Who writes, and how.
-
-    Attributes:
-        held: What keeps the provider open while somebody holds it.
-    """
-
-    adapter: ProviderAdapter
-    model: str
-    settings: CompletionSettings
-    held: object = None
 
 
 FindSource = Callable[[], Awaitable[Source]]
@@ -128,11 +115,12 @@ class CompletionEngine:
     ) -> None:
         self.places = RecentPlaces()
         self.statistics = statistics
-        self._documents = documents
+        self._writer = Writer(documents, self.places, statistics)
         self._start_soon = start_soon
         self._tell = tell
         self._cache = OfferCache()
         self._newest: dict[str, anyio.CancelScope] = {}
+        self._warming = anyio.CancelScope()
         self._flights: dict[str, _Flight] = {}
         self._asked_at: deque[float] = deque(maxlen=8)
         self._failed_at: deque[float] = deque(maxlen=FAILURES)
@@ -140,7 +128,6 @@ class CompletionEngine:
         self._state: State = "ready"
         self._source: Source | None = None
         self._source_until = 0.0
-        self._ratios: dict[str, float] = {}
 
     async def complete(self, question: Question, find_source: FindSource) -> tuple[str, ...]:
         """Texts to offer at the cursor; none when there is nothing to say, or a newer request came."""
@@ -162,9 +149,28 @@ class CompletionEngine:
         self.statistics.superseded += 1
         return ()
 
+    def entered(self, uri: str) -> None:
+        """The user came to a document: a server that keeps what it has read may begin to read."""
+        self._writer.choose_anew()
+        self._warming.cancel()
+        source, scope = self._source, anyio.CancelScope()
+        if source is None or source.adapter.backend.infill != "infill":
+            return
+        self._warming = scope
+
+        async def warm_up() -> None:
+            with scope, suppress(OllmError):
+                await anyio.sleep(WARM_UP_SECONDS)
+                is_busy = any(flight.aboard for flight in self._flights.values())
+                if source is self._source and not is_busy and time.monotonic() >= self._paused_until:
+                    await self._writer.warm_up(source, uri)
+
+        self._start_soon(warm_up)
+
     def forget(self, uri: str) -> None:
         """The document was closed."""
         self._overtake(uri)
+        self._writer.choose_anew()
         if flight := self._flights.get(uri):
             self._stop(flight)
         self.places.close(uri)
@@ -176,7 +182,7 @@ class CompletionEngine:
         """
         self._cache = OfferCache()
         self._source = None
-        self._ratios.clear()
+        self._writer.forget()
         self._failed_at.clear()
         self._paused_until = 0.0
         for uri, flight in list(self._flights.items()):
@@ -261,6 +267,7 @@ class CompletionEngine:
         self, question: Question, place: Place, cursor: Cursor, block: bool, source: Source, ahead: float = 0
     ) -> _Flight:
         """Start a generation; one that nobody has asked for yet `ahead` seconds from now, or when they do."""
+        self._warming.cancel()
         guard = AnswerGuard(cursor, block=block, max_lines=source.settings.max_lines)
         flight = _Flight(question, place, cursor, block, guard, self._cache, wanted=place)
         self._flights[question.uri] = flight
@@ -301,15 +308,22 @@ class CompletionEngine:
         flight.over.set()
 
     async def _generate(self, flight: _Flight, source: Source) -> None:
+        def go_on() -> bool:
+            if flight.wanted is not flight.place and not flight.fits(flight.wanted):
+                self._stop(flight)  # the user writes something else
+            return not flight.over.is_set()
+
         offers: dict[str, None] = {}
         guard, block, lines = flight.guard, flight.block, source.settings.max_lines
         with anyio.move_on_after(GENERATION_SECONDS) as limit:
-            request = await self._write_first(flight, source)
+            request = await self._writer.write_first(source, flight.question, guard, go_on, block=block)
             offers[polish(guard.text, flight.cursor, block=block)] = None
             for number in range(1, flight.question.candidates):
                 guard = AnswerGuard(flight.cursor, block=block, max_lines=lines)
-                await self._write(source.adapter, varied(request, number), guard, flight)
+                await self._writer.write(source, varied(request, number), guard, go_on)
                 offers[polish(guard.text, flight.cursor, block=block)] = None
+        if flight.over.is_set():
+            return  # it was stopped in mid-answer: half of one is none
         if limit.cancelled_caught and not offers:
             raise TimeoutPassedError(
                 f"{source.model} wrote nothing of use within {GENERATION_SECONDS:g} s.",
@@ -321,51 +335,8 @@ class CompletionEngine:
         if flight.question.candidates > 1:
             flight.cache.put(_all_of(flight.place), flight.offers)
         self._change("ready", "")
-        if source.model not in self._ratios and len(flight.question.prefix) > SAMPLE // 4:
-            self._ratios[source.model] = CHARACTERS_PER_TOKEN
-            self._start_soon(partial(self._measure, source, flight.question.prefix[-SAMPLE:]))
-
-    async def _write_first(self, flight: _Flight, source: Source) -> InfillRequest:
-        """The first answer; gives the request that brought it.
-
-        A server that turns out not to take prefix and suffix apart is asked again with a prompt.
-        """
-        request = await self._build(flight, source)
-        try:
-            await self._write(source.adapter, request, flight.guard, flight)
-        except UnsupportedError:
-            if request.prompt is not None:
-                raise
-            request = await self._build(flight, source)
-            await self._write(source.adapter, request, flight.guard, flight)
-        return request
-
-    async def _build(self, flight: _Flight, source: Source) -> InfillRequest:
-        return await build_request(
-            flight.question,
-            source.adapter,
-            source.model,
-            source.settings,
-            block=flight.block,
-            documents=self._documents(),
-            places=self.places,
-            characters_per_token=self._ratios.get(source.model, CHARACTERS_PER_TOKEN),
-        )
-
-    async def _write(
-        self, adapter: ProviderAdapter, request: InfillRequest, guard: AnswerGuard, flight: _Flight
-    ) -> None:
-        """Let the model write until it is done, or enough of it is there; leaving stops it."""
-        self.statistics.generations += 1
-        async with adapter.infill_stream(request) as batches:
-            async for batch in batches:
-                for event in batch:
-                    if isinstance(event, TextDelta):
-                        guard.feed(event.text)
-                if guard.done:
-                    return
-                if flight.wanted is not flight.place and not flight.fits(flight.wanted):
-                    self._stop(flight)  # the user writes something else
+        if self._writer.has_to_measure(source, flight.question.prefix):
+            self._start_soon(partial(self._writer.measure, source, flight.question.prefix))
 
     def _look_ahead(self, question: Question, cursor: Cursor, offer: str, source: Source) -> None:
         """Prepare what comes behind an offer, for a user who accepts it, where that costs little."""
@@ -378,15 +349,6 @@ class CompletionEngine:
         place = _place_of(ahead, source, block=block)
         if self._cache.find(place) is None:
             self._take_off(ahead, place, cursor, block, source, ahead=AHEAD_SECONDS)
-
-    async def _measure(self, source: Source, sample: str) -> None:
-        """Learn from the server's own tokeniser how long its tokens are in this kind of text."""
-        try:
-            count = await source.adapter.count_tokens(ChatRequest(source.model, (Message("user", sample),)))
-        except ProviderError:
-            return
-        if count.exact and count.tokens:
-            self._ratios[source.model] = min(6.0, max(1.0, len(sample) / count.tokens))
 
     def _failed(self, error: OllmError) -> None:
         """Tell once, and leave the server alone for a while when it keeps failing."""

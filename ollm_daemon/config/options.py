@@ -205,6 +205,9 @@ class CompletionOptions(OptionsModel):
     family: str | None = Field(
         None, min_length=1, description="Family of the code model, when its name does not tell."
     )
+    chat: bool | None = Field(
+        None, description="Whether a model that is no code model may write, by being told to in a chat."
+    )
     debounce_ms: int | None = Field(
         None, ge=0, le=5000, description="Pause after a keystroke; chosen from how you type when left out."
     )

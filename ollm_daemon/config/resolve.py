@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from ollm_daemon.config.layers import Layer, shown
 from ollm_daemon.config.settings import ORDER, ConfigProblem, RoutingRequest, Setting, Settings
+from ollm_daemon.config.sources import KEY_VARIABLES
 from ollm_daemon.config.trust import routing_request, split_layer
 from ollm_daemon.domain import (
     CompletionSettings,
@@ -284,6 +285,7 @@ class _Resolver:
             timeouts=self._timeouts(name, base_url),
             model_path=value("modelPath"),
             context_length=value("contextLength"),
+            key_variable=next((key for key, owner in KEY_VARIABLES.items() if owner == name), None),
         )
 
     def _credentials(self, name: str) -> Credentials | None:

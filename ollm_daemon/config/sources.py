@@ -36,7 +36,7 @@ _HOSTS = {
     "VLLM_HOST": ("vllm", 8000),
     "OPENAI_COMPATIBLE_HOST": ("openai-compatible", 1234),
 }
-_KEYS = {"VLLM_API_KEY": "vllm", "OPENAI_COMPATIBLE_API_KEY": "openai-compatible"}
+KEY_VARIABLES = {"VLLM_API_KEY": "vllm", "OPENAI_COMPATIBLE_API_KEY": "openai-compatible"}
 
 Environment = Mapping[str, str]
 FileStamp = tuple[int, int, int, int]
@@ -111,7 +111,7 @@ def load_environment(environment: Environment) -> Layer:
     """What the environment says about providers."""
     providers: dict[str, dict[str, Any]] = {}
     problems = []
-    for variable in (*_HOSTS, *_KEYS):
+    for variable in (*_HOSTS, *KEY_VARIABLES):
         text = environment.get(variable, "").strip()
         if not text:
             continue
@@ -121,7 +121,7 @@ def load_environment(environment: Environment) -> Layer:
                 field, value = "baseUrl", str(parse_host_variable(text, default_port=port))
             else:
                 check_key(text)
-                provider, field, value = _KEYS[variable], "apiKey", text
+                provider, field, value = KEY_VARIABLES[variable], "apiKey", text
         except ValueError as error:
             problems.append(
                 ConfigProblem("error", f"{variable}: {error}.", f"Correct or unset {variable}.", variable)

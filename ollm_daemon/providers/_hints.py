@@ -12,7 +12,7 @@ def hint_for(kind: ErrorKind, settings: ProviderSettings, backend: Backend, base
     """What to do about a failure of `kind`; empty when there is nothing to say."""
     address = f"`providers.{settings.name}.baseUrl`"
     if kind in (ErrorKind.AUTH, ErrorKind.FORBIDDEN):
-        return _about_the_key(settings, backend, base_url)
+        return _about_the_key(settings, base_url)
     return {
         ErrorKind.UNREACHABLE: f"Is the server running? {backend.start}".rstrip(),
         ErrorKind.DNS: f"Check the host name in {address}.",
@@ -26,8 +26,9 @@ def hint_for(kind: ErrorKind, settings: ProviderSettings, backend: Backend, base
     }.get(kind, "")
 
 
-def _about_the_key(settings: ProviderSettings, backend: Backend, base_url: BaseUrl) -> str:
-    place = f"`providers.{settings.name}.apiKey` in the user configuration or {backend.key_variable}"
+def _about_the_key(settings: ProviderSettings, base_url: BaseUrl) -> str:
+    place = f"`providers.{settings.name}.apiKey` in the user configuration"
+    place += f" or {settings.key_variable}" if settings.key_variable else ""
     credentials = settings.credentials
     if credentials is None or not credentials.in_headers:
         return f"The server wants a key: set {place}."

@@ -26,7 +26,6 @@ VLLM = Backend(
         Sign(95, "/version", keys=("version",), begins="0."),
     ),
     version=Where("/version", ("version",)),
-    key_variable="VLLM_API_KEY",
     get_model="vLLM serves the models it was started with; see `ollm models`.",
     widen="Start vLLM with a larger `--max-model-len`.",
     instead=one_model("vLLM", _VLLM_START),
@@ -69,7 +68,6 @@ PRODUCTION_STACK = Backend(
         Sign(45, "/engines", status=200, keys=(0,), holds="engine_id"),
         Sign(46, "/engines", keys=(), equals=[]),
     ),
-    key_variable="VLLM_API_KEY",
     get_model="The router serves the models of the engines behind it; see `ollm models`.",
     instead=DEPLOYED,
     max_stop=4,
@@ -82,7 +80,6 @@ VLLM_ROUTER = Backend(
     title="vllm-router",
     default_url="http://localhost:30000",
     start="Start it with `vllm-router --worker-urls URL …`.",
-    key_variable="VLLM_API_KEY",
     get_model="The router serves the models of the workers behind it; see `ollm models`.",
     instead=DEPLOYED,
     max_stop=4,
@@ -96,7 +93,6 @@ RAY_SERVE = Backend(
     default_url="http://localhost:8000",
     start="Deploy the service with `serve run`.",
     signs=(owned_by("organization-owner"),),  # 2.60
-    key_variable="VLLM_API_KEY",
     get_model="Ray Serve serves the models it was deployed with; see `ollm models`.",
     instead=DEPLOYED,
     lists_windows=True,  # 2.60

@@ -187,7 +187,6 @@ class Backend:
         start: The sentence that says how to start it.
         signs: How it is recognised.
         version: Where it tells its version, without a key.
-        key_variable: Environment variable our users put its key in.
         get_model: The sentence that says how to get a model; `{model}` is filled in.
         widen: The sentence that says how to get a larger context window; `{provider}` is filled in.
         actions: What can be done to its models, and how.
@@ -217,6 +216,7 @@ class Backend:
         abort: Path and key of the route that stops a generation, for a server that does not notice a closed
             connection at once; the key's value is also sent with the request.
         session_header: Header that keeps one conversation on one replica.
+        slots: Where it tells how many requests it runs at a time, or the number where it is always the same.
         infill: Its fill-in-the-middle: a route of its own, a `suffix`, or a prompt that the client builds.
     """
 
@@ -225,7 +225,6 @@ class Backend:
     start: str
     signs: tuple[Sign, ...] = ()
     version: Where | None = None
-    key_variable: str = "OPENAI_COMPATIBLE_API_KEY"
     get_model: str = ""
     widen: str = "Start the server with a larger context window."
     actions: Mapping[ModelAction, Step] = field(default_factory=dict)
@@ -254,6 +253,7 @@ class Backend:
     tells_errors_whole: bool = False
     abort: tuple[str, str] | None = None
     session_header: str | None = None
+    slots: Where | int | None = None
     infill: Literal["infill", "suffix", "prompt"] = "prompt"
 
     @property

@@ -50,6 +50,7 @@ from ollm_daemon.providers._model_lists import decode_models
 from ollm_daemon.providers._openai_answer import ChatDecoder
 from ollm_daemon.providers._openai_dialect import encode_chat, encode_messages, stops_left
 from ollm_daemon.providers._stops import stop_at
+from ollm_daemon.providers._turns import Turns
 from ollm_daemon.providers.backends import BACKENDS, VLLM_FRONTS
 from ollm_daemon.providers.base import Capabilities, ChatStream, count, decode_stream
 from ollm_daemon.providers.facts import Backend, ModelAction, Where
@@ -73,6 +74,7 @@ class OpenAICompatibleProvider(HttpProvider):
         self._attempts = 0
         self._without_infill: set[str] = set()
         self._lock = anyio.Lock()
+        self._turns = Turns(self._slots)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -127,6 +129,7 @@ class OpenAICompatibleProvider(HttpProvider):
         if backend.abort:
             body[backend.abort[1]] = f"ollm-{secrets.token_hex(8)}"
         async with (
+            self._turns.taken(),
             self._leaving(CHAT_PATH, body),
             self.http.open_stream("POST", CHAT_PATH, body, self.settings.timeouts, headers=headers) as stream,
         ):
@@ -219,6 +222,16 @@ class OpenAICompatibleProvider(HttpProvider):
         if tokens is None:
             return await super().count_tokens(request)
         return self.with_tools(TokenCount(tokens, exact=True), request)
+
+    async def _slots(self) -> int | None:
+        """How many requests the server runs at a time, where it tells."""
+        where = self.backend.slots
+        if not isinstance(where, Where):
+            return where
+        try:
+            return count(value_at(await self.http.get_json(where.path), where.keys))
+        except ProviderError:
+            return None
 
     async def is_loading(self, model: str) -> bool:
         """Servers of this dialect have no common way to tell."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from ollm_daemon import generation
 from ollm_daemon.completion.asking import Question, in_its_form
-from ollm_daemon.completion.engine import Source
+from ollm_daemon.completion.writer import Source
 from ollm_daemon.domain import ContextFile, InfillRequest
 from ollm_daemon.errors import UnsupportedError
 from ollm_daemon.protocol import completion

@@ -97,9 +97,10 @@ class Documents:
             engine.forget(uri)
             return
         places = engine.places
-        if places.uris and places.uris[-1] != uri:
-            left = places.uris[-1]
-            places.leave(left, self.texts().get(left, ""))
+        if not places.uris or places.uris[-1] != uri:
+            for left in places.uris[-1:]:
+                places.leave(left, self.texts().get(left, ""))
+            engine.entered(uri)
         changes = look_up(params, "contentChanges")
         last = changes[-1] if isinstance(changes, list) and changes else None
         line = look_up(last, "range", "start", "line")

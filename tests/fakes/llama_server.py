@@ -39,14 +39,16 @@ def llama_server(
     api_key: str | None = None,
     parallel: int = 1,
     context: int = 2048,
+    batch: int = 2048,
     template: str | None = None,
 ) -> Iterator[LlamaServer]:
     """A server with `model` loaded; `context` is what each of its `parallel` slots gets.
 
     Args:
+        batch: Tokens that it reads at once; of a window no larger `/infill` keeps nothing for other files.
         template: The chat template, when it is not to be the model's own.
     """
-    options = [f"--parallel={parallel}", f"--context={context}"]
+    options = [f"--parallel={parallel}", f"--context={context}", f"--batch={batch}"]
     if template is not None:
         options.append(f"--template={template}")
     if api_key is not None:
@@ -106,6 +108,7 @@ def _serve() -> None:
     parser.add_argument("--api-key")
     parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--context", type=int, default=2048)
+    parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--template")
     parser.add_argument("--verbose", action="store_true")
     wanted = parser.parse_args()
@@ -117,6 +120,7 @@ def _serve() -> None:
     params.port = wanted.port
     params.n_parallel = wanted.parallel
     params.n_ctx = wanted.context * wanted.parallel
+    params.n_batch = wanted.batch
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.use_jinja = True
     params.warmup = False

@@ -93,12 +93,14 @@ async def writing(*answers: Answer) -> AsyncIterator[Writer]:
 class Typist:
     """One document, its cursor, and who types there."""
 
-    def __init__(self, peer: Peer, name: str = "a.py", before: str = "", behind: str = "") -> None:
+    def __init__(
+        self, peer: Peer, name: str = "a.py", before: str = "", behind: str = "", language: str = "python"
+    ) -> None:
         self.peer = peer
         self.uri = f"file:///work/{name}"
         self.before, self.behind = before, behind
         self._versions = itertools.count(1)
-        document = {"uri": self.uri, "languageId": "python", "version": 0, "text": before + behind}
+        document = {"uri": self.uri, "languageId": language, "version": 0, "text": before + behind}
         peer.notify("textDocument/didOpen", {"textDocument": document})
 
     def types(self, text: str, **more: Any) -> int:

@@ -23,7 +23,7 @@ from ollm_daemon.completion.engine import LEAST_DELAY, MOST_DELAY, CompletionEng
 from ollm_daemon.completion.statistics import CompletionStatistics
 from ollm_daemon.domain import CompletionSettings
 from tests.fakes.peer import Peer, flags, in_memory
-from tests.fakes.typist import COUNT, INFILL, INVOKED, Typist, Writer, always, infill_reply, writing
+from tests.fakes.typist import COUNT, INFILL, INVOKED, Answer, Typist, Writer, always, infill_reply, writing
 from tests.fakes.upstream import End, Reply, json_reply
 
 pytestmark = pytest.mark.anyio
@@ -119,7 +119,8 @@ async def test_an_older_request_is_not_held_up_by_a_newer_one_that_waits_for_the
 
 async def test_what_the_model_writes_and_the_user_does_not_is_stopped_and_asked_anew(tmp_path: Path) -> None:
     gate = anyio.Event()
-    async with writing([gate, "print(", anyio.Event()], "len(x)") as writer, in_memory(tmp_path) as peer:
+    answers: list[Answer] = [[gate, "print(", anyio.Event()], "len(x)", "set(x)"]
+    async with writing(*answers) as writer, in_memory(tmp_path) as peer:
         await peer.initialize(options=writer.options())
         typist = Typist(peer)
         typist.types("a = ")
@@ -130,6 +131,8 @@ async def test_what_the_model_writes_and_the_user_does_not_is_stopped_and_asked_
         await writer.connection(0).peer_closed()
         assert await typist.offers(second) == ["len(x)"]
         assert [body["input_prefix"] for body in writer.asked] == ["a = ", "a = l"]
+        typist.change(take=1)
+        assert await typist.offers(typist.asks()) == ["set(x)"]  # the half answer is not kept
 
 
 async def test_an_answer_that_is_all_typed_by_its_end_is_followed_by_another(tmp_path: Path) -> None:
@@ -159,6 +162,14 @@ async def test_white_space_that_is_cut_off_an_answer_does_not_part_it_from_what_
         gate.set()
         assert await typist.offers(second) == ["urn x"]
         assert len(writer.asked) == 1
+
+
+async def test_an_empty_line_in_a_block_is_part_of_it(tmp_path: Path) -> None:
+    answer = "const a = 1;\n\n  return a;\n}\n"
+    async with writing(answer) as writer, in_memory(tmp_path) as peer:
+        await peer.initialize(options=writer.options())
+        typist = Typist(peer, "a.js", before="function f() {\n", behind="\n}\n", language="javascript")
+        assert await typist.offers(typist.types("  ")) == ["const a = 1;\n\n  return a;"]
 
 
 # What is known already
@@ -392,9 +403,11 @@ async def test_counting_tokens_keeps_nobody_waiting(tmp_path: Path) -> None:
         typist = Typist(peer, before=LONG)
         assert await typist.offers(typist.types("a = ")) == ["one()"]
         await writer.upstream.until(lambda: writer.paths(COUNT))
-        assert engine_of(peer)._ratios == {"m": CHARACTERS_PER_TOKEN}
+        assert engine_of(peer)._writer._ratios == {"m": CHARACTERS_PER_TOKEN}
         gate.set()
-        await settled(peer, lambda: engine_of(peer)._ratios["m"] == pytest.approx(len(LONG + "a = ") / 1000))
+        await settled(
+            peer, lambda: engine_of(peer)._writer._ratios["m"] == pytest.approx(len(LONG + "a = ") / 1000)
+        )
         typist.change("b")
         await typist.offers(typist.asks())
         assert writer.paths(COUNT) == 1

@@ -194,7 +194,7 @@ async def test_connecting_in_time() -> None:
 
 # Statuses
 
-GET_KEY = "`providers.here.apiKey` in the user configuration or OPENAI_COMPATIBLE_API_KEY"
+GET_KEY = "`providers.here.apiKey` in the user configuration"
 STATUSES: dict[int, tuple[ErrorKind, str, bool]] = {
     300: (K.REDIRECT, "`providers.here.baseUrl`", False),
     400: (K.INVALID, "", False),
@@ -246,7 +246,7 @@ HINTS: dict[str, tuple[str, Reply, ErrorKind, str]] = {
         K.NOT_FOUND,
         "`lms get {model}`",
     ),
-    "vLLM key": ("vllm", json_reply(401, {"error": "Unauthorized"}), K.AUTH, "VLLM_API_KEY"),
+    "vLLM key": ("vllm", json_reply(401, {"error": "Unauthorized"}), K.AUTH, "`providers.here.apiKey` in"),
     "llama.cpp context": (
         "llamacpp",
         json_reply(400, {"error": {"message": "x", "type": "exceed_context_size_error"}}),

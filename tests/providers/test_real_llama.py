@@ -20,13 +20,17 @@ from pydantic import SecretStr
 
 from ollm_daemon.domain import (
     ChatRequest,
+    ContextFile,
     Credentials,
+    Finished,
     GenerationOptions,
+    InfillRequest,
     Message,
     ProviderSettings,
     ResponseFormat,
 )
 from ollm_daemon.errors import ConfigError, ErrorKind, UnreachableError
+from ollm_daemon.providers._infill import encode_parts
 from ollm_daemon.providers.embedded import EmbeddedProvider, bundled_model
 from ollm_daemon.providers.openai_compatible import OpenAICompatibleProvider
 from ollm_daemon.urls import parse_base_url
@@ -315,3 +319,19 @@ async def test_the_child_ends_with_its_standard_input(tiny_model: Path) -> None:
                 said += await process.stdout.receive()
             await process.stdin.aclose()
             assert await process.wait() == 0
+
+
+async def test_what_is_read_ahead_is_not_read_again(tiny_model: Path) -> None:
+    """An infill of no tokens leaves its files in the server's cache."""
+    extra = (ContextFile("helpers.py", "the words of another file " * 6),)
+    ahead = InfillRequest("any", "", "", extra, GenerationOptions(temperature=0.0, max_tokens=0))
+    with llama_server(tiny_model, batch=256) as large:
+        async with provider_for(large, key=None) as provider:
+            async with provider.infill_stream(ahead) as batches:
+                events = [event async for batch in batches for event in batch]
+            assert isinstance(events[-1], Finished)
+            body = {**encode_parts(replace(ahead, prefix="the "), provider.backend), "stream": False}
+            seen = await provider.http.call("POST", "/infill", {**body, "n_predict": 1})
+    assert events[-1].usage
+    assert events[-1].usage.prompt_tokens > 100
+    assert seen["timings"]["prompt_n"] < 20

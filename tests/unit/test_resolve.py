@@ -691,3 +691,14 @@ def test_all_options_arrive() -> None:
     values = (0.5, 0.9, 3, 0.1, 4, ("a", "b"), 5, 1.1, 0.2, 0.3, 2, {"n": 1})
     options = dict(zip(names.split(), values, strict=True))
     assert settings_of(say(USER, {"options": options})).options == GenerationOptions(*values)
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [("vllm", "VLLM_API_KEY"), ("openai-compatible", "OPENAI_COMPATIBLE_API_KEY"), ("lmstudio", None)],
+)
+def test_an_environment_variable_holds_the_key_of_one_provider(name: str, variable: str | None) -> None:
+    """What a hint says to set has to be what counts."""
+    from ollm_daemon.daemon import default_layer
+
+    assert resolve([default_layer()]).providers[name].key_variable == variable

@@ -140,9 +140,9 @@ def completion(stage: Stage) -> Outcome:
     figures = {
         "completion added": percentile(added, 50),
         "completion added, p95": percentile(added, 95),
-        "completion again": latencies.percentile("daemon", "again ms", 95),
-        "completion typed": latencies.percentile("daemon", "typed ms", 95),
-        "storm generations": max(storms.of("storm", "generations")),
+        "completion again": latencies.median("daemon", "again ms"),
+        "completion typed": latencies.median("daemon", "typed ms"),
+        "storm generations": storms.median("storm", "generations"),
         "storm unanswered": max(storms.of("storm", "unanswered")),
         "storm idle": max(storms.of("storm", "idle ms")),
     }
