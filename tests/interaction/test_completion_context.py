@@ -128,3 +128,9 @@ async def test_without_leave_a_model_that_only_chats_is_not_asked(tmp_path: Path
     told = await peer.notification("ollm/completion/didChange")
     assert told["state"] == "unavailable"
     assert "`completion.chat: true`" in told["message"]
+
+
+@pytest.mark.parametrize("answer", ["```python\n1, 2)\n```", "```\n1, 2)\n```\nThis adds the numbers."])
+async def test_a_fence_around_a_chats_answer_is_no_part_of_it(tmp_path: Path, answer: str) -> None:
+    offers, _, _ = await chat_offers(tmp_path, answer, chat=True)
+    assert offers == ["1, 2)"]
