@@ -18,12 +18,11 @@ class Family:
 
     Attributes:
         pattern: What its models' names match, in lower case.
-        form: The prompt, with `{prefix}` and `{suffix}`.
-        file: One more file, with `{path}` and `{text}`; empty when the family knows one file only.
-        head: What comes before all files, with `{repository}`.
-        here: What comes before the marks of the file at the cursor when there are others, with `{path}`.
+        form: The prompt, with `{prefix}`, `{suffix}` and, where the family wants it, `{path}`.
         stops: Texts that end the answer; marks that leak into it.
-        source: Where the marks are documented.
+        source: Where the marks and their order are documented.
+        file: One more file, with `{path}` and `{text}`; empty when the family knows one file only.
+        among: The prompt when there are other files, also with `{files}`, `{path}` and `{repository}`.
     """
 
     name: str
@@ -32,119 +31,155 @@ class Family:
     stops: tuple[str, ...]
     source: str
     file: str = ""
-    head: str = ""
-    here: str = ""
+    among: str = ""
 
 
-_QWEN_MARKS = ("<|endoftext|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>")
-_FILE_SEP = "<|file_sep|>"
+_PIPED = "<|fim_prefix|>{prefix}<|fim_suffix|>{suffix}<|fim_middle|>"
+_PIPED_MARKS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+_PLAIN = "<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>"
+_PLAIN_MARKS = ("<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>")
+_DEEPSEEK = "<｜fim▁begin｜>{prefix}<｜fim▁hole｜>{suffix}<｜fim▁end｜>"
+_DEEPSEEK_MARKS = ("<｜end▁of▁sentence｜>", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>")
+_NO_CODE = r"(?!.*(embed|guardian|vision|speech|docling|rerank))"
 
 FAMILIES: tuple[Family, ...] = (
     Family(
+        "codeqwen",
+        r"codeqwen",
+        _PLAIN,
+        (*_PLAIN_MARKS, "<file_sep>", "<|im_start|>", "<|im_end|>"),
+        "QwenLM/CodeQwen1.5 examples/CodeQwen1.5-base-fim.py; without the pipes of Qwen2.5-Coder",
+    ),
+    Family(
         "qwen-coder",
-        r"qwen[-_ ]?(2\.5|3)?[-_ ]?coder|codeqwen|qwen3-next-coder",
-        "<|fim_prefix|>{prefix}<|fim_suffix|>{suffix}<|fim_middle|>",
-        (*_QWEN_MARKS, "<|repo_name|>", _FILE_SEP, "<|im_start|>", "<|im_end|>"),
-        "QwenLM/Qwen2.5-Coder README, Fill in the middle and repository level completion",
-        file=_FILE_SEP + "{path}\n{text}\n",
-        head="<|repo_name|>{repository}\n",
-        here=_FILE_SEP + "{path}\n",
+        r"qwen[-_ ]?(2\.5|3)?[-_ ]?(next[-_ ])?coder",
+        _PIPED,
+        (
+            "<|endoftext|>",
+            *_PIPED_MARKS,
+            "<|fim_pad|>",
+            "<|repo_name|>",
+            "<|file_sep|>",
+            "<|im_start|>",
+            "<|im_end|>",
+        ),
+        "QwenLM/Qwen3-Coder README, Fill in the middle; examples/Qwen2.5-Coder-repolevel-fim.py",
+        file="<|file_sep|>{path}\n{text}\n",
+        among="<|repo_name|>{repository}\n{files}<|file_sep|>{path}\n" + _PIPED,
     ),
     Family(
         "starcoder2",
-        r"starcoder[-_ ]?2|starcoder2",
-        "<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>",
-        ("<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>", "<file_sep>"),
-        "StarCoder 2 paper (arXiv 2402.19173), section 5.1",
+        r"starcoder[-_ ]?2",
+        _PLAIN,
+        (*_PLAIN_MARKS, "<file_sep>", "<repo_name>"),
+        "StarCoder 2 paper (arXiv 2402.19173), section 5.1: the path stands behind <fim_prefix>",
         file="<file_sep>{path}\n{text}\n",
-        head="<repo_name>{repository}\n",
-        here="<file_sep>{path}\n",
+        among="<repo_name>{repository}{files}<file_sep>"
+        "<fim_prefix>{path}\n{prefix}<fim_suffix>{suffix}<fim_middle>",
+    ),
+    Family(
+        "santacoder",
+        r"santacoder",
+        "<fim-prefix>{prefix}<fim-suffix>{suffix}<fim-middle>",
+        ("<|endoftext|>", "<fim-prefix>", "<fim-suffix>", "<fim-middle>", "<fim-pad>"),
+        "bigcode/santacoder model card, Fill-in-the-middle: hyphens, unlike StarCoder",
     ),
     Family(
         "starcoder",
-        r"starcoder|santacoder|starchat|tiny[-_]starcoder|octocoder",
-        "<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>",
-        ("<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>", "<filename>"),
+        r"starcoder|starchat|octocoder",
+        _PLAIN,
+        (*_PLAIN_MARKS, "<filename>", "<reponame>"),
         "bigcode/starcoder model card, Fill-in-the-middle",
         file="<filename>{path}\n{text}\n",
-        head="<reponame>{repository}",
-        here="<filename>{path}\n",
+        among="<reponame>{repository}{files}<filename>{path}\n" + _PLAIN,
     ),
     Family(
         "codellama",
-        r"code[-_ ]?llama",
+        r"code[-_ ]?llama(?!.*(34b|python))",
         "<PRE> {prefix} <SUF>{suffix} <MID>",
         ("<EOT>", "<PRE>", "<SUF>", "<MID>", "</s>"),
-        "facebookresearch/codellama, llama/generation.py infilling_prompt_tokens",
+        "meta-llama/codellama llama/generation.py infilling_prompt_tokens; not trained in 34B and Python",
     ),
     Family(
         "deepseek-coder-v2",
-        r"deepseek[-_ ]?coder[-_ ]?v2",
-        "<｜fim▁begin｜>{prefix}<｜fim▁hole｜>{suffix}<｜fim▁end｜>",
-        ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", "<｜end▁of▁sentence｜>", "<|eos_token|>"),
-        "deepseek-ai/DeepSeek-Coder-V2 README, Code Insertion",
+        r"deepseek[-_ ]?coder[-_ ]?v2|deepseek[-_ ]?v(2\.5|3)",
+        _DEEPSEEK,
+        (*_DEEPSEEK_MARKS, "<|eos_token|>"),
+        "deepseek-ai/DeepSeek-Coder-V2 README, Code Insertion; DeepSeek-V3 report (arXiv 2412.19437), 4.1",
     ),
     Family(
         "deepseek-coder",
-        r"deepseek[-_ ]?(coder|v2|v3)",
-        "<｜fim▁begin｜>{prefix}<｜fim▁hole｜>{suffix}<｜fim▁end｜>",
-        ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", "<｜end▁of▁sentence｜>", "<|EOT|>"),
+        r"deepseek[-_ ]?coder",
+        _DEEPSEEK,
+        (*_DEEPSEEK_MARKS, "<|EOT|>"),
         "deepseek-ai/DeepSeek-Coder README, Code Insertion and Repository Level Code Completion",
         file="#{path}\n{text}\n",
-        here="#{path}\n",
+        among="<｜fim▁begin｜>{files}#{path}\n{prefix}<｜fim▁hole｜>{suffix}<｜fim▁end｜>",
     ),
     Family(
         "codestral",
-        r"codestral|devstral|mistral.*fim|mamba[-_ ]?codestral",
+        r"(?<!mamba-)codestral(?!.*(mamba|embed))",
         "[SUFFIX]{suffix}[PREFIX]{prefix}",
         ("[PREFIX]", "[SUFFIX]", "[MIDDLE]", "</s>", "[INST]"),
-        "mistralai/mistral-common, tokens/tokenizers/instruct.py encode_fim",
-        file="+++++ {path}\n{text}\n",
-        here="+++++ {path}\n",
+        "mistralai/mistral-common tests of encode_fim; other files as continuedev/continue sends them",
+        file="+++++ {path}\n{text}\n\n",
+        among="[SUFFIX]{suffix}[PREFIX]{files}+++++ {path}\n{prefix}",
     ),
     Family(
         "codegemma",
         r"code[-_ ]?gemma",
-        "<|fim_prefix|>{prefix}<|fim_suffix|>{suffix}<|fim_middle|>",
-        ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", _FILE_SEP, "<end_of_turn>", "<eos>"),
-        "google/codegemma model card, Fill-in-the-middle",
-        file=_FILE_SEP + "{path}\n{text}\n",
-        here=_FILE_SEP + "{path}\n",
+        _PIPED,
+        (*_PIPED_MARKS, "<|file_separator|>", "<end_of_turn>", "<eos>"),
+        "google/codegemma model card; CodeGemma report (arXiv 2406.11409), figure 3, for several files",
+        file="{path}\n{text}<|file_separator|>",
+        among="{files}{path}\n" + _PIPED,
+    ),
+    Family(
+        "granite-4",
+        _NO_CODE + r"granite[-_ ]?4",
+        _PIPED,
+        ("<|end_of_text|>", *_PIPED_MARKS, "<|fim_pad|>", "<|filename|>", "<|reponame|>", "<|endoftext|>"),
+        "ibm.com/granite/docs/models/granite#fim; added tokens of ibm-granite/granite-4.0",
+        file="<|filename|>{path}\n{text}\n",
+        among="<|reponame|>{repository}\n{files}<|filename|>{path}\n" + _PIPED,
     ),
     Family(
         "granite",
-        r"granite[-_.0-9]*.*(code|[34]\.\d)|granite-?4|granite-code",
-        "<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>",
-        ("<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<|end_of_text|>", "<filename>"),
-        "ibm-granite/granite-8b-code-base tokenizer_config.json",
+        _NO_CODE + r"granite([-_ ]?3\.3|.*[-_ ]code)",
+        _PLAIN,
+        (*_PLAIN_MARKS, "<filename>", "<reponame>", "<|end_of_text|>"),
+        "ibm-granite/granite-3.3-8b-base tokenizer_config.json (ggml-org/llama.cpp pull request 12988)",
         file="<filename>{path}\n{text}\n",
-        here="<filename>{path}\n",
+        among="<reponame>{repository}{files}<filename>{path}\n" + _PLAIN,
     ),
     Family(
         "stable-code",
         r"stable[-_ ]?code",
-        "<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>",
-        ("<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<file_sep>"),
+        _PLAIN,
+        (*_PLAIN_MARKS, "<file_sep>"),
         "stabilityai/stable-code-3b model card, Run with Fill in Middle",
     ),
     Family(
         "seed-coder",
-        r"seed[-_ ]?(coder|oss)",
+        r"seed[-_ ]?coder",
         "<[fim-suffix]>{suffix}<[fim-prefix]>{prefix}<[fim-middle]>",
-        ("<[fim-suffix]>", "<[fim-prefix]>", "<[fim-middle]>", "<[end▁of▁sentence]>"),
-        "ByteDance-Seed/Seed-Coder README, Fill-in-the-Middle",
+        ("<[fim-suffix]>", "<[fim-prefix]>", "<[fim-middle]>", "<[end▁of▁sentence]>", "<filename>"),
+        "ByteDance-Seed/Seed-Coder report, suffix first; <filename> as zed-industries/zed uses it",
+        file="<filename>{path}\n{text}\n",
+        among="<[fim-suffix]>{suffix}<[fim-prefix]>{files}<filename>{path}\n{prefix}<[fim-middle]>",
     ),
     Family(
         "refact",
         r"refact[-_ ]?(1|ai|code)|smallcloudai",
-        "<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>",
-        ("<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+        _PLAIN,
+        _PLAIN_MARKS,
         "smallcloudai/Refact-1_6B-fim model card",
     ),
     Family(
         "codegeex4",
-        r"codegeex",
-        "<|user|>\n<|code_suffix|>{suffix}<|code_prefix|>{prefix}<|code_middle|><|assistant|>\n",
+        r"codegeex[-_ ]?4",
+        "<|user|>\n###PATH:{path}\n###LANGUAGE:\n###MODE:BLOCK\n"
+        "<|code_suffix|>{suffix}<|code_prefix|>{prefix}<|code_middle|><|assistant|>\n",
         (
             "<|endoftext|>",
             "<|user|>",
@@ -153,39 +188,53 @@ FAMILIES: tuple[Family, ...] = (
             "<|code_prefix|>",
             "<|code_middle|>",
         ),
-        "THUDM/CodeGeeX4 guides/Infilling_guideline.md",
-    ),
-    Family(
-        "zeta-2",
-        r"zeta",
-        "<[fim-suffix]>{suffix}<[fim-prefix]>{prefix}<[fim-middle]>",
-        ("<[fim-suffix]>", "<[fim-prefix]>", "<[fim-middle]>"),
-        "zed-industries/zeta-2 model card (based on Seed-Coder)",
+        "THUDM/CodeGeeX4 guides/Infilling_guideline.md, whose language may be left empty",
+        file="###REFERENCE:\n###PATH:{path}\n{text}\n",
+        among="<|user|>\n{files}###PATH:{path}\n###LANGUAGE:\n###MODE:BLOCK\n"
+        "<|code_suffix|>{suffix}<|code_prefix|>{prefix}<|code_middle|><|assistant|>\n",
     ),
     Family(
         "mellum",
         r"mellum",
         "<fim_suffix>{suffix}<fim_prefix>{prefix}<fim_middle>",
-        ("<|endoftext|>", "<fim_suffix>", "<fim_prefix>", "<fim_middle>", "<filename>"),
-        "JetBrains/Mellum-4b-base model card, Fill in the middle generation",
+        (*_PLAIN_MARKS, "<filename>"),
+        "JetBrains/Mellum-4b-base model card, Fill in the middle generation: suffix first",
         file="<filename>{path}\n{text}\n",
-        here="<filename>{path}\n",
+        among="{files}<filename>{path}\n<fim_suffix>{suffix}<fim_prefix>{prefix}<fim_middle>",
     ),
     Family(
         "glm-4",
-        r"glm[-_]?4|codegeex5",
+        r"(?<!chat)glm[-_ ]?4(?!.*v\b)",
         "<|code_prefix|>{prefix}<|code_suffix|>{suffix}<|code_middle|>",
         ("<|endoftext|>", "<|user|>", "<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),
-        "zai-org/GLM-4.5 tokenizer_config.json",
+        "ggml-org/llama.cpp src/llama-vocab.cpp (GLM-4.5); zed-industries/zed edit_prediction/src/fim.rs",
     ),
     Family(
-        "yi-coder",
-        r"yi[-_ ]?coder",
-        "<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>",
-        ("<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
-        "01-ai/Yi-Coder README",
+        "aixcoder",
+        r"aixcoder",
+        "▁<AIX-SPAN-PRE>▁<AIX-SPAN-POST>{suffix}▁<AIX-SPAN-MIDDLE>{prefix}",
+        ("</s>", "<AIX-SPAN-PRE>", "<AIX-SPAN-POST>", "<AIX-SPAN-MIDDLE>"),
+        "aixcoder-plugin/aiXcoder-7B README, fill in the middle, SPM mode",
+    ),
+    Family(
+        "falcon-h1-coder",
+        r"falcon[-_ ]?h1.*coder",
+        "<|prefix|>{prefix}<|suffix|>{suffix}<|middle|>",
+        ("<|endoftext|>", "<|prefix|>", "<|suffix|>", "<|middle|>"),
+        "tiiuae/Falcon-H1-Tiny-Coder-90M tokenizer_config.json (ggml-org/llama.cpp pull request 19249)",
     ),
 )
+
+_ORDINARY = frozenset({"<filename>", "<reponame>"})
+"""Marks that people write too, in `usage: run <filename>`."""
+MARKS = frozenset(
+    spelling
+    for family in FAMILIES
+    for mark in family.stops
+    if mark not in _ORDINARY
+    for spelling in (mark, mark.replace("｜", "|"))
+)
+"""What leaks into an answer when a server does not know the model's marks; also with a plain bar."""
 
 
 def find_family(model: str) -> Family | None:
@@ -207,13 +256,20 @@ def build_prompt(
 
     Marks inside the text are broken up, so that a file about models cannot end the prompt.
     """
-    parts = []
-    if extra and family.file:
-        parts.append(_fill(family.head, repository=repository or "project"))
-        parts += [_fill(family.file, path=file.path, text=_defused(file.text, family)) for file in extra]
-        parts.append(_fill(family.here, path=path or "file"))
-    parts.append(_fill(family.form, prefix=_defused(prefix, family), suffix=_defused(suffix, family)))
-    return "".join(parts)
+    texts = {
+        "prefix": prefix,
+        "suffix": suffix,
+        "path": path or "file",
+        "repository": repository or "project",
+    }
+    values = {name: _defused(text, family) for name, text in texts.items()}
+    if not extra or not family.among:
+        return _fill(family.form, **values)
+    files = [
+        _fill(family.file, path=_defused(file.path, family), text=_defused(file.text, family))
+        for file in extra
+    ]
+    return _fill(family.among, files="".join(files), **values)
 
 
 def _fill(form: str, **values: str) -> str:

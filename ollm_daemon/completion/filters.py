@@ -3,38 +3,54 @@
 Two steps. `AnswerGuard` sees the answer grow and says when enough of it is there, so that the model
 need not go on. `polish` makes of the text what can be inserted at the cursor, or nothing.
 
-Invariants: inserting what `polish` gives never repeats the rest of the line; polishing it again changes
-nothing; and it never takes away what the user has written.
+Invariants: how an answer is cut into pieces changes nothing; what `polish` gives closes no bracket and
+no string that the rest of the line closes, nor ends with words of it; polishing it again changes nothing.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 
 from ollm_daemon.completion.cursor import (
-    CLOSERS,
+    CLOSINGS,
+    LOOKED_AT,
     OPEN_TO_CLOSE,
     Cursor,
+    Reading,
+    begins,
+    column,
+    in_text,
     leading_space,
-    open_brackets,
     opens_block,
+    read,
+    step_of,
     width,
 )
+from ollm_daemon.completion.families import MARKS
 
 MAX_REPEATS = 3
-"""Times one line may stand in a row."""
+"""Times in a row that the same lines may stand."""
+MAX_PERIOD = 4
+"""Lines that are looked at together for repetition."""
+_STATEMENTS = ("if", "for", "foreach", "while", "with", "try", "switch", "match", "do", "return", "unless")
+"""Words of statements that follow each other in one block, unlike functions."""
+_LEAST_ECHO = 4
+"""Characters of the cursor's line that an answer begins with by no accident."""
+_LEAST_ABOVE = 8
+"""Characters of the line above that an answer begins with by no accident."""
+_PASSES = 8
+"""Times an answer is cleaned at most until nothing changes; two are the rule."""
 _CHATTER = re.compile(
-    r"\s*(sure[,!. ]|certainly[,!. ]|of course[,!. ]|here('s| is| are) |i'm sorry|i am sorry|i cannot|i can't"
-    r"|as an ai|the (code|function|answer|missing) |this (code|function) |to complete |you can )",
+    r"\s*(sure[,!. ]|certainly[,!. ]|of course[,!. ]|here('s| is| are) |i'm sorry|i am sorry|i cannot "
+    r"|i can't |as an ai|the (code|function|answer|missing) |this (code|function) |to complete |you can )",
     re.IGNORECASE,
 )
-_MARKS = re.compile(
-    r"<\|?(fim_(prefix|suffix|middle|pad)|file_sep|repo_name|endoftext|im_(start|end)|end_of_text)\|?>"
-    r"|<[|｜](fim|end|begin)[▁_ ](begin|hole|end|of[▁_]sentence)[|｜]>|<EOT>|<(PRE|SUF|MID)>"
-    r"|\[(PREFIX|SUFFIX|MIDDLE)\]|<\[(fim-[a-z]+|end▁of▁sentence)\]>|</s>|<eos>"
-)
-_FENCE = re.compile(r"^[ \t]*(```|~~~).*$", re.MULTILINE)
+_MARKS = re.compile("|".join(re.escape(mark) for mark in sorted(MARKS, key=len, reverse=True)))
+_FENCE = re.compile(r"\s*(```|~~~)")
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
+_WITHIN_WORD = re.compile(r"\w\w")
+_HEAD = re.compile(r"\w+|[^\w\s]+")
 
 
 class AnswerGuard:
@@ -48,76 +64,129 @@ class AnswerGuard:
     def __init__(self, cursor: Cursor, *, block: bool, max_lines: int) -> None:
         self.text = ""
         self.done = False
+        self._held = ""
         self._cursor = cursor
+        self._language = cursor.language
         self._block = block
-        self._max_lines = max_lines if block else 1
+        self._max_lines = max_lines
         self._checked = 0
-        self._next = [line.strip() for line in cursor.following_lines(1)]
-        self._rest = cursor.line_after.strip()
-        base = cursor.line_before if not cursor.is_blank else cursor.indent
-        self._base = width(leading_space(base))
+        self._before: list[str] = []  # lines that precede the answer itself
+        self._lines: list[str] = []
+        self._ends: list[int] = []
+        self._is_text = in_text(cursor)
+        self._below = cursor.line_below
+        self._base = width(cursor.indent)
         self._opened = opens_block(cursor.line_before, cursor.language)
 
     def feed(self, piece: str) -> None:
         """Take the next piece of the answer."""
         if self.done:
             return
-        self.text += _LINE_ENDS.sub("\n", piece)
-        mark = _MARKS.search(self.text)
-        if mark:
-            self._cut(mark.start())
-        while not self.done and (end := self.text.find("\n", self._checked)) >= 0:
+        piece = self._held + piece
+        self._held = "\r" if piece.endswith("\r") else ""  # its line feed may come with the next piece
+        self.text += _LINE_ENDS.sub("\n", piece[: len(piece) - len(self._held)])
+        mark = _MARKS.search(self.text, self._checked)
+        limit = mark.start() if mark else len(self.text)
+        while not self.done and (end := self.text.find("\n", self._checked, limit)) >= 0:
             self._take_line(self._checked, end)
+        if mark and not self.done:
+            self._cut(mark.start())
 
     def _take_line(self, start: int, end: int) -> None:
         """Look at one finished line."""
         line = self.text[start:end]
-        is_first = start == 0
         self._checked = end + 1
-        if self._is_beyond(line, is_first):
+        if not self._lines and _own_start([*self._before, line], self._cursor) > len(self._before):
+            self._before.append(line)
+            is_complete = not self._block and not self._cursor.is_blank and not line.strip()
+            if is_complete or len(self._before) > self._max_lines:
+                self._cut(end)
+            return
+        if not self._lines and self._cursor.is_blank:
+            is_apart = _is_apart(self._before, line, self._cursor)
+            self._base = column(line) if is_apart else max(self._base, column(line))
+        if self._is_beyond(line):
             self._cut(start)
-        elif self._closes_scope(line, is_first) or self._is_enough():
+            return
+        self._lines.append(line)
+        self._ends.append(end)
+        if not self._block or len(self._lines) >= self._max_lines or self._closes_scope(line):
             self._cut(end)
+        elif (kept := self._before_repeats()) is not None:
+            self._cut(self._ends[kept - 1])
 
-    def _is_beyond(self, line: str, is_first: bool) -> bool:
+    def _is_beyond(self, line: str) -> bool:
         """Whether a line is no longer part of what is wanted."""
+        is_first = not self._lines
         stripped = line.strip()
         if not stripped:
-            # Two empty lines in a row end a thought.
-            return not is_first and self.text[: self._checked - 1].endswith("\n\n")
-        if _FENCE.match(line) and not is_first:
+            return not self._lines[-1].strip()  # two empty lines in a row end a thought
+        if self._is_below(line, is_first):
             return True
-        if stripped in self._next and (len(stripped) > 2 or not is_first):
-            return True
-        if is_first or self._cursor.language.is_prose:
+        if is_first:
             return False
-        indent = width(leading_space(line))
-        if indent < self._base or (self._opened and indent == self._base):
-            return not self._is_closing(stripped)
-        return False
+        if not self._is_text and (_FENCE.match(line) or _CHATTER.match(line) or self._is_sibling(line)):
+            return True
+        if self._language.is_prose or not self._is_outside(line):
+            return False
+        if self._goes_on(line):
+            return not self._opened or column(line) < self._base
+        return not self._is_closing(line) or self._is_closed_below(line)
 
-    def _closes_scope(self, line: str, is_first: bool) -> bool:
+    def _is_below(self, line: str, is_first: bool) -> bool:
+        """Whether a line stands below the cursor anyway."""
+        if self._below is None or line.strip() != self._below.strip():
+            return False
+        if not is_first:
+            return column(line) == column(self._below)
+        return self._cursor.is_blank and (len(line.strip()) > 2 or self._base == column(self._below))
+
+    def _is_sibling(self, line: str) -> bool:
+        """Whether, after an empty line, another block begins that is like the first."""
+        first = self._lines[0]
+        if self._opened or self._lines[-1].strip() or column(line) > self._base:
+            return False
+        both_open = opens_block(first, self._language) and opens_block(line, self._language)
+        return _head(first) == _head(line) or (both_open and not begins(line, _STATEMENTS))
+
+    def _is_outside(self, line: str) -> bool:
+        """Whether a line does not stand in the block that the cursor stands in or has opened."""
+        return column(line) < self._base or (self._opened and column(line) == self._base)
+
+    def _closes_scope(self, line: str) -> bool:
         """Whether a line ends the block that the cursor stands in or has opened."""
-        if is_first or not self._is_closing(line.strip()):
+        if len(self._lines) == 1 or self._language.is_prose or not line.strip():
             return False
-        indent = width(leading_space(line))
-        return indent < self._base or (indent == self._base and self._opened)
+        return self._is_outside(line) and self._is_closing(line) and not self._goes_on(line)
 
-    def _is_closing(self, stripped: str) -> bool:
-        language = self._cursor.language
-        word = re.match(r"\w+", stripped)
-        return (language.blocks != "indentation" and stripped[:1] in CLOSERS) or (
-            word is not None and word[0] in language.enders
-        )
+    def _is_closing(self, line: str) -> bool:
+        return begins(line, CLOSINGS) or begins(line, self._language.enders)
 
-    def _is_enough(self) -> bool:
-        lines = self.text[: self._checked - 1].split("\n")
-        filled = [line for line in lines if line.strip()]
-        if not self._block:
-            return bool(filled)
-        if len(lines) >= self._max_lines:
+    def _goes_on(self, line: str) -> bool:
+        """Whether a line goes on with a statement whose block it ends, as `} else {` does."""
+        if begins(line, self._language.middles):
             return True
-        return _is_run([line.strip() for line in filled[-MAX_REPEATS:]])
+        return self._is_closing(line) and opens_block(line, self._language)
+
+    def _is_closed_below(self, line: str) -> bool:
+        """Whether the block that a line ends goes on below the cursor, or is ended there."""
+        if begins(self._cursor.line_after, CLOSINGS) and begins(line, CLOSINGS):
+            return True
+        below = self._below
+        if below is None:
+            return False
+        is_end = self._is_closing(below) or begins(below, self._language.middles)
+        return column(below) > column(line) or (is_end and column(below) == column(line))
+
+    def _before_repeats(self) -> int | None:
+        """How many lines there are before the same ones come over and over."""
+        for period in range(1, MAX_PERIOD + 1):
+            last = self._lines[-period:]
+            if self._lines[-period * MAX_REPEATS :] != last * MAX_REPEATS:
+                continue
+            if len("".join(last).strip()) > 1:
+                return len(self._lines) - period * (MAX_REPEATS - 1)
+        return None
 
     def _cut(self, end: int) -> None:
         self.text = self.text[:end]
@@ -126,151 +195,176 @@ class AnswerGuard:
 
 def polish(answer: str, cursor: Cursor, *, block: bool) -> str:
     """The text to insert at the cursor; empty when nothing of the answer is of use."""
-    text = _unfenced(_LINE_ENDS.sub("\n", answer))
-    mark = _MARKS.search(text)
-    text = text[: mark.start()] if mark else text
-    if not cursor.language.is_prose and _CHATTER.match(text):
-        return ""
+    for _ in range(_PASSES):
+        text = _polished(answer, cursor, block=block)
+        if text == answer:
+            break
+        answer = text
+    return answer.replace("\n", cursor.eol)
+
+
+def _polished(answer: str, cursor: Cursor, *, block: bool) -> str:
+    guard = AnswerGuard(cursor, block=block, max_lines=sys.maxsize)
+    guard.feed(answer)
+    guard.feed("\n")  # its last line is looked at like the others
+    text = _own_text(guard.text, cursor)
     text = _without_echo(text, cursor)
     if not block:
-        text = _first_line(text, cursor)
-    text = _without_repeats(text)
-    text = _indented(text, cursor)
-    text = _without_next_lines(text, cursor)
-    text = _without_rest(text, cursor)
-    text = _balanced(text, cursor)
-    text = text.rstrip() if not cursor.line_after.strip() else text.rstrip("\n")
-    if not text.strip():
-        return ""
-    return text.replace("\n", cursor.eol)
+        text = text.partition("\n")[0]
+    if cursor.is_blank:
+        text = _without_own_indent(text, cursor)
+    elif (
+        block and column(text) > width(cursor.indent) + 1 and opens_block(cursor.line_before, cursor.language)
+    ):
+        text = "\n" + text
+    text = _in_its_white_space(text, cursor)
+    text = _fitted(text, cursor)
+    return text if text.strip() else ""
 
 
-def _unfenced(text: str) -> str:
-    """What stands inside a code fence, if the answer begins with one or with a sentence before one."""
-    fences = list(_FENCE.finditer(text))
-    if not fences:
-        return text
-    first = fences[0]
-    before = text[: first.start()].strip()
-    if before and not _CHATTER.match(before) and not before.endswith(":"):
-        return text[: first.start()]
-    end = fences[1].start() if len(fences) > 1 else len(text)
-    return text[first.end() + 1 : end].rstrip("\n")
+def _own_start(lines: list[str], cursor: Cursor) -> int:
+    """The first line that is the answer itself: behind talk, a fence, and the line above written again."""
+    if in_text(cursor):
+        return next((position for position, line in enumerate(lines) if line.strip()), len(lines))
+    above = cursor.line_above.strip()
+    is_talking = False
+    for position, line in enumerate(lines):
+        if _FENCE.match(line):
+            is_talking = False
+        elif line.strip() and not is_talking:
+            if _CHATTER.match(line):
+                is_talking = not line.rstrip().endswith(":")
+            elif line.strip() != above or len(above) < _LEAST_ABOVE:
+                return position
+    return len(lines)
+
+
+def _own_text(text: str, cursor: Cursor) -> str:
+    """The answer itself, on a line of its own if it began with an empty one behind what is written."""
+    lines = text.rstrip("\n").split("\n")
+    start = _own_start(lines, cursor)
+    before, own = lines[:start], lines[start:]
+    if own and _is_apart(before, own[0], cursor):
+        own = [own[0], *(cursor.indent + line if line.strip() else line for line in own[1:])]
+    if not cursor.is_blank and any(not line.strip() for line in before):
+        own = ["", *own]
+    return "\n".join(own)
+
+
+def _is_apart(before: list[str], first: str, cursor: Cursor) -> bool:
+    """Whether an answer is code on its own, in a fence and not indented as its place is."""
+    is_fenced = not cursor.language.is_prose and any(_FENCE.match(line) for line in before)
+    return is_fenced and cursor.is_blank and column(first) < width(cursor.indent)
 
 
 def _without_echo(text: str, cursor: Cursor) -> str:
-    """The answer without the beginning of the line, which some models write again."""
-    begun = cursor.line_before.strip()
-    head = text.lstrip()
-    if len(begun) >= 4 and head.startswith(begun):
-        return head[len(begun) :]
-    return text
-
-
-def _first_line(text: str, cursor: Cursor) -> str:
-    """One line; an answer that begins with a line end has none for a line that has begun."""
+    """The answer without the beginning of the line or of the word, which some models write again."""
     if cursor.is_blank:
-        text = text.lstrip("\n")
-    return text.partition("\n")[0]
+        return text
+    line = cursor.line_before
+    begun = line.strip()
+    head = text.lstrip()
+    if len(begun) >= _LEAST_ECHO and re.search(r"\w", begun) and head.startswith(begun):
+        text = head[len(begun) :]
+    else:
+        word, again = re.search(r"\w+$", line), re.match(r"\w+", text)
+        if word and again and len(again[0]) > len(word[0]) > 1 and again[0].startswith(word[0]):
+            text = text if word[0].isdigit() else text[len(word[0]) :]
+    return text.lstrip(" \t") if line[-1:].isspace() else text
 
 
-def _without_repeats(text: str) -> str:
-    """The answer up to where one line is repeated over and over."""
+def _without_own_indent(text: str, cursor: Cursor) -> str:
+    """The answer without the cursor's own indentation, where it has written that again."""
+    first, *others = [line for line in text.split("\n") if line.strip()] or [""]
+    own, given = width(cursor.indent), column(first)
+    if not own or not given:
+        return text
+    opens, above = opens_block(first, cursor.language), cursor.line_above
+    if others:
+        # In its place the first line stands no deeper than the next one, or less deep if it opens a block.
+        fits = own + given < column(others[0]) + (not opens)
+        wanted = given if fits else max(0, given - own)
+    elif opens_block(above, cursor.language) and own <= column(above):
+        wanted = given if given <= own else given - own
+    else:
+        wanted = 0
+    if wanted == given:
+        return text
+    tabs = wanted // 4 if "\t" in leading_space(text) else 0
+    return "\t" * tabs + " " * (wanted - 4 * tabs) + text.lstrip(" \t")
+
+
+def _in_its_white_space(text: str, cursor: Cursor) -> str:
+    """The answer indented as the file is: by tabs, or by as many spaces."""
+    uses_tabs = cursor.uses_tabs
     lines = text.split("\n")
-    for position in range(len(lines) - MAX_REPEATS + 1):
-        if _is_run([line.strip() for line in lines[position : position + MAX_REPEATS]]):
-            return "\n".join(lines[: position + 1])
-    return text
-
-
-def _is_run(lines: list[str]) -> bool:
-    """Whether lines are one line over and over; single characters may well be."""
-    return len(lines) == MAX_REPEATS and len(set(lines)) == 1 and len(lines[0]) > 1
-
-
-def _indented(text: str, cursor: Cursor) -> str:
-    """The answer in the file's kind of white space, without the indentation that is there already."""
-    if cursor.is_blank and cursor.line_before:
-        stripped = text.lstrip(" \t")
-        if width(leading_space(text)) >= width(cursor.line_before) or "\n" not in text:
-            text = stripped
-    uses_tabs = "\n\t" in cursor.prefix or cursor.indent.startswith("\t")
-    if not uses_tabs or "\n    " not in text:
+    spaces = [leading_space(line) for line in lines]
+    wide = [space for space in spaces if width(space) > 1]
+    if uses_tabs is None or all(("\t" in space) is uses_tabs for space in wide):
         return text
-    first, *rest = text.split("\n")
-    return "\n".join([first, *(_with_tabs(line) for line in rest)])
+    if uses_tabs:
+        step = step_of(lines)
+        spaces = [_tabbed(space, step) for space in spaces]
+    else:
+        step = step_of(line for line in cursor.near.splitlines() if not line.startswith("\t"))
+        spaces = [space.replace("\t", " " * step) for space in spaces]
+    return "\n".join(space + line.lstrip(" \t") for space, line in zip(spaces, lines, strict=True))
 
 
-def _with_tabs(line: str) -> str:
-    space = leading_space(line)
-    return "\t" * (width(space) // 4) + " " * (width(space) % 4) + line[len(space) :]
+def _tabbed(space: str, step: int) -> str:
+    blanks = space.count(" ")
+    return "\t" * (space.count("\t") + blanks // step) + " " * (blanks % step)
 
 
-def _without_next_lines(text: str, cursor: Cursor) -> str:
-    """The answer without lines at its end that stand below the cursor anyway."""
-    lines = text.rstrip("\n").split("\n")
-    below = [line.strip() for line in cursor.following_lines(len(lines))]
-    if not below:
-        return text
-    for count in range(min(len(lines), len(below)), 0, -1):
-        tail = [line.strip() for line in lines[-count:]]
-        if tail != below[:count]:
-            continue
-        is_whole = count == len(lines)
-        if is_whole and not cursor.is_blank:
-            continue
-        if is_whole or any(len(line) > 2 for line in tail) or tail[0][:1] in CLOSERS:
-            return "\n".join(lines[:-count])
-    return text
-
-
-def _without_rest(text: str, cursor: Cursor) -> str:
-    """The answer without what stands behind the cursor in its line."""
-    rest = cursor.line_after.strip()
+def _fitted(text: str, cursor: Cursor) -> str:
+    """The answer up to where the rest of the line goes on: nothing stands twice, and brackets match."""
+    rest = cursor.line_after.rstrip()
     if not rest:
-        return text
-    first, newline, below = text.partition("\n")
-    if not newline or not below.strip():
-        return _trim_overlap(first, rest)
-    # Of several lines the last may repeat it, as the closing bracket of a block does.
-    return _trim_overlap(text, rest) if len(rest) <= 3 else text
+        return text.rstrip()
+    here = _state_at(cursor)
+    reading = read(text, cursor.language, here)
+    candidates = [*_without_overlap(text, rest), text, *_without_closed(text, reading)]
+    best = min(candidates, key=lambda one: read(one + rest, cursor.language, here).odds)
+    if rest.endswith(";") and best.endswith(";") and "\n" not in best:
+        best = best.rstrip(";")
+    if best.startswith("\n") and OPEN_TO_CLOSE.get(cursor.line_before.rstrip()[-1:]) == rest.lstrip()[0]:
+        return best.rstrip() + "\n" + cursor.indent
+    return best.rstrip() if rest[0].isspace() else best.rstrip("\n")
 
 
-def _trim_overlap(text: str, rest: str) -> str:
-    """The text without the longest end that the rest of the line begins with; words are not cut apart."""
-    trimmed = text.rstrip()
-    for size in range(min(len(trimmed), len(rest)), 0, -1):
-        if not trimmed.endswith(rest[:size]):
-            continue
-        cuts_word = rest[size - 1].isalnum() and rest[size : size + 1].isalnum()
-        is_letter = size < 3 and rest[:size].isalnum() and size < len(rest)
-        if not cuts_word and not is_letter:
-            return trimmed[: len(trimmed) - size]
-    return text
+def _state_at(cursor: Cursor) -> Reading:
+    """What is open at the cursor; brackets in a string count where one is open there, as in `f"{`."""
+    state = read(cursor.prefix[-LOOKED_AT:], cursor.language)
+    if state.quote:
+        inner = read(cursor.prefix.rpartition(state.quote)[2], cursor.language)
+        if inner.opened:
+            resume = (len(state.opened), state.quote)
+            return Reading(opened=[*state.opened, *inner.opened], strays=state.strays, resume=resume)
+    return state
 
 
-def _balanced(text: str, cursor: Cursor) -> str:
-    """The answer up to a bracket that closes what the rest of the line closes already."""
-    rest = [character for character in cursor.line_after if character in CLOSERS]
-    if not rest:
-        return text
-    quotes = cursor.language.quotes
-    outer = open_brackets(cursor.prefix, quotes)
-    free = len(outer) - len(rest)
-    depth: list[str] = []
-    quote = None
-    for position, character in enumerate(text):
-        if quote:
-            quote = None if character == quote and text[position - 1 : position] != "\\" else quote
-        elif character in quotes:
-            quote = character
-        elif character in OPEN_TO_CLOSE:
-            depth.append(character)
-        elif character in CLOSERS:
-            if depth and OPEN_TO_CLOSE[depth[-1]] == character:
-                depth.pop()
-            elif free > 0:
-                free -= 1
-            else:
-                return text[:position]
-    return text
+def _without_overlap(text: str, rest: str) -> list[str]:
+    """Shorter texts, without an end that the rest of the line begins with; words are not cut apart."""
+    whole = text.rstrip()
+    shorter = []
+    for wanted in dict.fromkeys((rest, rest.lstrip())):
+        for size in range(min(len(whole), len(wanted)), 0, -1):
+            if not whole.endswith(wanted[:size]):
+                continue
+            left = whole[: len(whole) - size]
+            cuts_wanted = _WITHIN_WORD.search(wanted[size - 1 : size + 1])
+            cuts_text = size < 3 and _WITHIN_WORD.search(left[-1:] + wanted[:1])
+            if not cuts_wanted and not cuts_text:
+                shorter.append(left)
+    return shorter
+
+
+def _without_closed(text: str, reading: Reading) -> list[str]:
+    """Shorter texts, up to where something ends that was open before them."""
+    places = [*reading.closed, *([] if reading.left is None else [reading.left])]
+    return [text[:place] for place in sorted(places, reverse=True)]
+
+
+def _head(line: str) -> str:
+    head = _HEAD.search(line)
+    return head[0] if head else ""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,90 +12,131 @@ class Language:
 
     Attributes:
         comment: What begins a comment to the end of the line; empty where there is none.
-        blocks: Whether blocks are told by indentation, by brackets, or by words such as `end`.
         openers: Last characters or words of a line that opens a block.
-        enders: Words that end a block, where blocks are told by words.
+        heads: Words of a line that opens a block when its last character is `)`.
+        has_tags: A line that ends with an opening tag opens a block.
+        enders: Words that end a block, beside closing brackets and tags.
+        middles: What begins a line that goes on with the statement of a block, such as `else`.
         quotes: Characters that begin and end a string.
+        texts: Marks around comments and strings of several lines, in which sentences stand.
         is_prose: Text for people: sentences are not chatter here.
     """
 
     comment: str = "//"
-    blocks: Literal["indentation", "brackets", "words"] = "brackets"
     openers: tuple[str, ...] = ("{", "(", "[", "=>", "->")
+    heads: tuple[str, ...] = ()
+    has_tags: bool = False
     enders: tuple[str, ...] = ()
+    middles: tuple[str, ...] = ("else", "catch", "finally", "case", "default")
     quotes: str = "\"'"
+    texts: tuple[tuple[str, str], ...] = (("/*", "*/"),)
     is_prose: bool = False
 
 
-_C = Language()
-_SCRIPT = Language(quotes="\"'`")
-_PYTHON = Language("#", "indentation", (":", "(", "[", "{"))
+_JAVA = Language()
+_C = replace(
+    _JAVA, openers=("{", "(", "["), middles=(*_JAVA.middles, "public:", "private:", "protected:")
+)  # -> goes to a member
+_SCRIPT = replace(_JAVA, openers=("{", "(", "[", "=>"), quotes="\"'`")
+_JSX = replace(_SCRIPT, has_tags=True)
+_RUST = replace(_JAVA, quotes='"')  # ' begins a lifetime
+_HASH = Language("#", ("{", "(", "["), texts=())
+_INDENTED = Language(
+    "#",
+    (":", "(", "[", "{"),
+    middles=("elif", "else", "except", "finally", "case"),
+    texts=(('"""', '"""'), ("'''", "'''")),
+)
 _RUBY = Language(
     "#",
-    "words",
     ("{", "(", "[", "|", "do", "then", "else", "begin", "ensure"),
-    ("end", "else", "elsif", "when", "rescue", "ensure"),
+    heads=("def",),
+    enders=("end",),
+    middles=("else", "elsif", "when", "in", "rescue", "ensure"),
+    texts=(("=begin", "=end"),),
 )
 _LUA = Language(
-    "--", "words", ("{", "(", "do", "then", "else", "repeat", ")"), ("end", "else", "elseif", "until")
+    "--",
+    ("{", "(", "do", "then", "else", "repeat"),
+    heads=("function",),
+    enders=("end", "until"),
+    middles=("else", "elseif"),
+    texts=(("--[[", "]]"),),
 )
 _SHELL = Language(
-    "#", "words", ("{", "(", "do", "then", "else", "in"), ("fi", "done", "esac", "}", "else", "elif")
+    "#",
+    ("{", "(", "do", "then", "else", "in"),
+    enders=("fi", "done", "esac"),
+    middles=("else", "elif"),
+    texts=(),
 )
-_PROSE = Language("", "indentation", (), quotes="", is_prose=True)
-_LISP = Language(";", "brackets", ("(", "["), quotes='"')
+_MARKUP = Language(
+    "", ("{",), has_tags=True, middles=(), quotes='"', texts=(("<!--", "-->"),)
+)  # ' is an apostrophe
+_DATA = Language("", ("{", "["), middles=(), quotes='"', texts=())
+_PROSE = Language("", (), middles=(), quotes="", texts=(), is_prose=True)
+_LISP = Language(";", ("(", "["), middles=(), quotes='"', texts=())
 
 LANGUAGES: Mapping[str, Language] = {
     "c": _C,
     "cpp": _C,
-    "csharp": _C,
+    "objective-c": _C,
+    "csharp": _JAVA,
     "dart": _SCRIPT,
-    "go": Language(quotes="\"'`"),
-    "java": _C,
+    "go": replace(_C, quotes="\"'`"),
+    "java": _JAVA,
     "javascript": _SCRIPT,
-    "javascriptreact": _SCRIPT,
-    "kotlin": _C,
-    "php": _SCRIPT,
-    "rust": Language(quotes='"'),  # ' begins a lifetime
-    "scala": _C,
-    "swift": Language(quotes='"'),
+    "javascriptreact": _JSX,
+    "kotlin": _JAVA,
+    "php": replace(_SCRIPT, quotes="\"'"),
+    "rust": _RUST,
+    "scala": _JAVA,
+    "swift": _RUST,
     "typescript": _SCRIPT,
-    "typescriptreact": _SCRIPT,
-    "zig": Language(quotes='"'),
-    "css": Language("", openers=("{",)),
-    "scss": Language(openers=("{",)),
-    "json": Language("", openers=("{", "["), quotes='"'),
-    "jsonc": Language(openers=("{", "["), quotes='"'),
-    "html": Language("", openers=(">", "{")),
-    "xml": Language("", openers=(">",)),
-    "vue": Language("", openers=(">", "{")),
-    "python": _PYTHON,
-    "yaml": Language("#", "indentation", (":", "-", "|", ">")),
-    "toml": Language("#", openers=("[", "{")),
-    "nim": _PYTHON,
-    "fsharp": Language("//", "indentation", ("=", "->", "then", "do", "(", "[")),
-    "haskell": Language("--", "indentation", ("=", "do", "of", "where", "->"), quotes='"'),
-    "makefile": Language("#", "indentation", (":", "\\")),
+    "typescriptreact": _JSX,
+    "zig": _RUST,
+    "css": replace(_JAVA, comment="", openers=("{",), middles=()),
+    "scss": replace(_JAVA, openers=("{",), middles=()),
+    "json": _DATA,
+    "jsonc": replace(_DATA, comment="//", texts=(("/*", "*/"),)),
+    "html": _MARKUP,
+    "xml": _MARKUP,
+    "vue": _MARKUP,
+    "svelte": _MARKUP,
+    "python": _INDENTED,
+    "yaml": Language("#", (":", "-", "|", ">"), middles=("- ",), texts=()),
+    "toml": Language("#", ("[", "{"), middles=(), texts=()),
+    "nim": _INDENTED,
+    "fsharp": Language("//", ("=", "->", "then", "do", "(", "["), middles=("|", "else", "elif"), quotes='"'),
+    "haskell": Language("--", ("=", "do", "of", "where", "->"), middles=("|",), quotes='"', texts=()),
+    "makefile": Language("#", (":", "\\"), middles=(), texts=()),
     "ruby": _RUBY,
-    "elixir": Language("#", "words", ("do", "->", "(", "[", "{"), ("end", "else", "rescue")),
+    "elixir": Language(
+        "#", ("do", "->", "(", "[", "{"), enders=("end",), middles=("else", "rescue", "after"), texts=()
+    ),
     "lua": _LUA,
     "shellscript": _SHELL,
     "julia": Language(
-        "#", "words", ("do", "begin", ")", "(", "[", "else"), ("end", "else", "elseif", "catch")
+        "#",
+        ("do", "begin", "(", "[", "else"),
+        heads=("function", "macro"),
+        enders=("end",),
+        middles=("else", "elseif", "catch", "finally"),
+        texts=(('"""', '"""'),),
     ),
-    "sql": Language("--", "brackets", ("(",)),
-    "r": Language("#"),
-    "perl": Language("#"),
-    "powershell": Language("#"),
-    "dockerfile": Language("#", "indentation", ("\\",)),
+    "sql": Language("--", ("(",), enders=("end",), middles=(), quotes="'"),
+    "r": _HASH,
+    "perl": _HASH,
+    "powershell": replace(_HASH, middles=("else", "elseif", "catch", "finally"), texts=(("<#", "#>"),)),
+    "dockerfile": Language("#", ("\\",), middles=(), texts=()),
     "clojure": _LISP,
     "lisp": _LISP,
     "emacs-lisp": _LISP,
     "markdown": _PROSE,
     "plaintext": _PROSE,
-    "latex": Language("%", "indentation", ("}",), quotes="", is_prose=True),
+    "latex": replace(_PROSE, comment="%"),
     "restructuredtext": _PROSE,
-    "gitcommit": Language("#", "indentation", (), quotes="", is_prose=True),
+    "gitcommit": replace(_PROSE, comment="#"),
 }
 """By language identifier (LSP 3.17, TextDocumentItem)."""
 
@@ -113,6 +153,7 @@ ALIASES: Mapping[str, str] = {
     "rs": "rust",
     "cs": "csharp",
     "c++": "cpp",
+    "objc": "objective-c",
     "md": "markdown",
     "text": "plaintext",
     "tex": "latex",
@@ -124,6 +165,6 @@ ALIASES: Mapping[str, str] = {
 
 
 def language_of(identifier: str) -> Language:
-    """The language of an identifier; C's manners for one that is not known."""
+    """The language of an identifier; Java's manners for one that is not known."""
     name = identifier.lower()
-    return LANGUAGES.get(ALIASES.get(name, name), _C)
+    return LANGUAGES.get(ALIASES.get(name, name), _JAVA)
