@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ollm_daemon.completion.context import path_of
 from ollm_daemon.completion.families import FAMILIES, Family, build_prompt, find_family
 from ollm_daemon.domain import (
     ChatRequest,
@@ -78,7 +79,7 @@ async def build_request(
     extra = choose(prefix[-2000:] + suffix[:500], room - len(prefix) - len(suffix))
     options = GenerationOptions(temperature=0.0, max_tokens=max_tokens, extra_body=settings.extra_body)
     request = InfillRequest(model, prefix, suffix, extra, options)
-    path = question.uri.rpartition("/")[2]
+    path = path_of(question.uri).rpartition("/")[2]
     try:
         return await in_its_form(request, adapter, family=settings.family, path=path)
     except UnsupportedError:
@@ -136,7 +137,7 @@ def from_line(text: str, size: int) -> str:
     """The end of a text, from the beginning of a line where there is one."""
     if len(text) <= size:
         return text
-    start = text.find("\n", len(text) - size)
+    start = text.find("\n", len(text) - size - 1)
     return text[start + 1 :] if 0 <= start < len(text) - 1 else text[len(text) - size :]
 
 

@@ -26,6 +26,8 @@ SIMILAR = 0.9
 SECRETS = (
     "**/.env",
     "**/.env.*",
+    "**/.envrc",
+    "**/*.env",
     "**/*.pem",
     "**/*.key",
     "**/*.p12",
@@ -42,6 +44,7 @@ SECRETS = (
     "**/.git-credentials",
     "**/credentials*",
     "**/*secret*",
+    "**/*secret*/**",
 )
 """Files that hold keys by their nature: excluded whatever the settings say."""
 _GLOB = {"**/": "(?:.*/)?", "/**": "/.*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
@@ -144,9 +147,9 @@ def choose_context(
         if chunk.uri == uri or chunk.text in seen or is_excluded(chunk.uri, exclude):
             continue
         seen.add(chunk.text)
-        score = _score(chunk, wanted, uri, near) + 0.1 * recency.get(chunk.uri, 0) / max(1, len(recency))
-        if score > 0:
-            scored.append((score, chunk))
+        score = _score(chunk, wanted, uri, near)
+        if score is not None:
+            scored.append((score + 0.1 * recency.get(chunk.uri, 0) / max(1, len(recency)), chunk))
     return _take(sorted(scored, key=lambda row: row[0], reverse=True), characters)
 
 
@@ -156,12 +159,15 @@ def _pieces(uri: str, text: str) -> Iterable[Chunk]:
         yield make_chunk(uri, "".join(lines[start : start + CHUNK_LINES]))
 
 
-def _score(chunk: Chunk, wanted: frozenset[str], uri: str, near: str) -> float:
-    """How much a chunk helps: words in common, more in the same folder, more when it is imported."""
+def _score(chunk: Chunk, wanted: frozenset[str], uri: str, near: str) -> float | None:
+    """How much a chunk helps: words in common, more in the same folder, more when it is imported.
+
+    `None` for one of another kind that has no word in common.
+    """
     score = similarity(chunk.words, wanted)
     path, own = PurePosixPath(path_of(chunk.uri)), PurePosixPath(path_of(uri))
     if not score and path.suffix != own.suffix:
-        return 0.0
+        return None
     score += 0.05 if path.parent == own.parent else 0.0
     is_imported = len(path.stem) > 2 and re.search(rf"\b{re.escape(path.stem)}\b", near) is not None
     return score + (0.2 if is_imported else 0.0)
@@ -181,7 +187,11 @@ def _take(ranked: Sequence[tuple[float, Chunk]], characters: int) -> tuple[Conte
 
 def path_of(uri: str) -> str:
     """The path in a URI; of an unsaved document what stands for it."""
-    return unquote(urlsplit(uri).path) or uri
+    try:
+        path = unquote(urlsplit(uri).path)
+    except ValueError:
+        path = ""
+    return (path or uri).replace("\\", "/")
 
 
 def is_excluded(uri: str, exclude: Sequence[str]) -> bool:
@@ -192,8 +202,14 @@ def is_excluded(uri: str, exclude: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=512)
 def _glob(pattern: str) -> re.Pattern[str]:
-    """A glob as a pattern: `**` crosses folders, `*` and `?` do not; one without `/` is of any folder."""
-    if "/" not in pattern:
+    """A glob as a pattern: `**` crosses folders, `*` and `?` do not.
+
+    One that does not begin with `/` is of any folder, as what the user calls the workspace is not known here;
+    one that ends with `/` is of all that the folder holds.
+    """
+    if not pattern.startswith(("/", "**")):
         pattern = f"**/{pattern}"
+    if pattern.endswith("/"):
+        pattern += "**"
     pieces = re.findall(r"\*\*/|/\*\*$|\*\*|\*|\?|[^*?]+", pattern)
     return re.compile("/?" + "".join(_GLOB.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)
