@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollm_daemon.completion.asking import (
+    CURSOR_MARK,
     LINE_TOKENS,
     SPARE_TOKENS,
+    AnyRequest,
     Question,
     build_request,
     family_of,
@@ -18,7 +20,7 @@ from ollm_daemon.completion.asking import (
     varied,
 )
 from ollm_daemon.completion.context import RecentPlaces, choose_context
-from ollm_daemon.domain import CompletionSettings, ContextFile, InfillRequest
+from ollm_daemon.domain import ChatRequest, CompletionSettings, ContextFile, InfillRequest
 from ollm_daemon.errors import UnsupportedError
 from ollm_daemon.providers.openai_compatible import OpenAICompatibleProvider
 from tests.providers.asking import settings_for
@@ -26,7 +28,6 @@ from tests.providers.asking import settings_for
 pytestmark = pytest.mark.anyio
 NOWHERE = "http://127.0.0.1:9"
 LINES = "".join(f"value_{number} = {number}\n" for number in range(2000))
-URI = "file:///a/my%20file.py"
 OTHER = "file:///b/other.py"
 
 
@@ -46,25 +47,45 @@ async def request_for(
     suffix: str = LINES,
     characters_per_token: float = 3.0,
 ) -> InfillRequest:
+    request = await any_request_for(
+        settings or CompletionSettings(),
+        server(backend, window),
+        block=block,
+        model=model,
+        question=Question("file:///a/my%20file.py", prefix, suffix, "python"),
+        characters_per_token=characters_per_token,
+    )
+    assert isinstance(request, InfillRequest)
+    return request
+
+
+async def any_request_for(
+    settings: CompletionSettings,
+    adapter: OpenAICompatibleProvider,
+    *,
+    block: bool = True,
+    model: str,
+    question: Question,
+    characters_per_token: float = 3.0,
+) -> AnyRequest:
     places = RecentPlaces()
     places.touch(OTHER)
-    settings = settings or CompletionSettings()
 
     def choose(near: str, characters: int) -> tuple[ContextFile, ...]:
         documents = {OTHER: LINES}
-        return choose_context(URI, near, documents, places, characters=characters, exclude=settings.exclude)
+        return choose_context(
+            question.uri, near, documents, places, characters=characters, exclude=settings.exclude
+        )
 
-    request = await build_request(
-        Question(URI, prefix, suffix, "python"),
-        server(backend, window),
+    return await build_request(
+        question,
+        adapter,
         model,
         settings,
         block=block,
         choose=choose,
         characters_per_token=characters_per_token,
     )
-    assert isinstance(request, InfillRequest)
-    return request
 
 
 async def test_the_budget_is_kept_and_cut_between_lines() -> None:
@@ -130,6 +151,18 @@ async def test_a_model_without_infill() -> None:
     with pytest.raises(UnsupportedError, match="no code model") as caught:
         await request_for(model="llama3.2:3b")
     assert "completion.family" in caught.value.hint
+
+
+async def test_a_chat_model_that_the_user_allows() -> None:
+    request = await any_request_for(
+        CompletionSettings(chat=True, exclude=("other.py",)),
+        server(),
+        model="llama3.2:3b",
+        question=Question("file:///a/my%20file.py", "x = ", "\ny", "python"),
+    )
+    assert isinstance(request, ChatRequest)
+    assert request.messages[-1].content == f"my file.py:\nx = {CURSOR_MARK}\ny"
+    assert request.options.max_tokens == CompletionSettings().max_tokens
 
 
 async def test_a_family_that_the_user_names() -> None:
