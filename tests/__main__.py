@@ -1,17 +1,19 @@
 """`python -m tests`: everything that must hold, in one run. `python -m tests fast` leaves out what needs a
-real model server; `python -m tests heavy` runs what needs a large one, `python -m tests editors` what needs
-a real editor, and nothing else. Further arguments go to pytest."""
+real model server, starts processes or takes seconds; `python -m tests heavy` runs what needs a large server,
+`python -m tests editors` what needs a real editor, and nothing else. Further arguments go to pytest."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EVERYTHING = ("-n", "2", "--dist", "loadgroup", "-m", "not heavy and not editors")
-FAST = (*EVERYTHING[:-1], "not heavy and not editors and not real")
+WORKERS = str(max(2, os.cpu_count() or 2))
+EVERYTHING = ("-n", WORKERS, "--dist", "loadgroup", "-m", "not heavy and not editors")
+FAST = (*EVERYTHING[:-1], "not heavy and not editors and not real and not slow")
 ALONE = {
     "heavy": ("-m", "heavy", "--capture=no"),  # installing takes minutes, and says so
     "editors": ("-m", "editors"),

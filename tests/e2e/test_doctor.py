@@ -13,7 +13,7 @@ from tests.fakes.captures import OLLAMA
 from tests.fakes.llama_server import llama_server, loading_llama_server
 from tests.fakes.upstream import ScriptedUpstream, capture_reply, ndjson_reply
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.mark.real

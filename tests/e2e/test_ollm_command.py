@@ -23,7 +23,7 @@ from tests.fakes.llama_server import llama_server
 from tests.fakes.peer import process_environment
 from tests.fakes.upstream import End, Reply, ScriptedUpstream, json_reply, sse_reply
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 OLLM = (sys.executable, "-P", "-m", "ollm_daemon.client")
 WHITE = "The most obvious colour is white\n"

@@ -17,7 +17,7 @@ from tests.fakes.captures import OLLAMA, capture
 from tests.fakes.peer import Process, chat_params, flags, over_stdio, process_environment
 from tests.fakes.upstream import End, Reply, ScriptedUpstream
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 BEGUN = capture(OLLAMA, "chat-stream")
 BEGUN = BEGUN[: BEGUN.index(b" colour")]

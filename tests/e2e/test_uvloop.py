@@ -13,7 +13,7 @@ from tests.fakes.upstream import End, Reply, ScriptedUpstream
 from tests.interaction.test_tcp import listening
 
 pytest.importorskip("uvloop")
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 WHOLE = capture(OLLAMA, "chat-stream")
 BEGUN = WHOLE[: WHOLE.index(b" colour")]

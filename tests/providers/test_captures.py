@@ -379,6 +379,7 @@ async def test_byte_by_byte(case: Case) -> None:
     assert await decode(case, body, list(range(1, len(body)))) == (whole, failure)
 
 
+@pytest.mark.slow
 async def test_random_cuts() -> None:
     """Twenty thousand chunkings, more of the shorter answers than of the longer ones."""
     chosen = random.Random(7)

@@ -559,6 +559,7 @@ async def test_cancelling_while_the_request_is_written() -> None:
                 assert received < size
 
 
+@pytest.mark.slow
 async def test_two_thousand_cancelled_requests() -> None:
     """At any moment of their life, some twice; then one succeeds and nothing is left of the others."""
     chosen = random.Random(3)

@@ -47,6 +47,7 @@ def example(name: str, *path: str, **changes: Any) -> generate.Example:
     return replace(known, message=message)
 
 
+@pytest.mark.slow
 def test_the_compiler_accepts_every_example_and_refuses_wrong_ones(tmp_path: Path) -> None:
     """One test, so that two processes never install at once."""
     install()

@@ -199,6 +199,7 @@ HUGE: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("name", HUGE)
+@pytest.mark.slow
 def test_huge_text_takes_no_more_time_than_its_size(name: str) -> None:
     assert_linear(lambda size: line_of_problem(HUGE[name](size)), 200_000)
 
