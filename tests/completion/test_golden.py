@@ -26,27 +26,15 @@ def offered(case: Case, pieces: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.identifier)
-def test_offer(case: Case) -> None:
-    assert offered(case, case.pieces) == case.offer
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.identifier)
-def test_decision_for_a_line_or_a_block(case: Case) -> None:
+def test_case(case: Case) -> None:
+    """The decision, the offer, the same offer whatever the pieces, and an offer of an offer is itself."""
     cursor = Cursor(case.prefix, case.suffix, language_of(case.language))
     assert wants_block(cursor, invoked=case.invoked) is case.block
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.identifier)
-def test_offer_whatever_the_pieces(case: Case) -> None:
+    assert offered(case, case.pieces) == case.offer
     answer = "".join(case.pieces)
     for size in (1, 2, 3, 7, 1000):
         pieces = tuple(answer[start : start + size] for start in range(0, len(answer), size))
         assert offered(case, pieces) == case.offer, f"in pieces of {size}"
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.identifier)
-def test_offer_of_an_offer_is_itself(case: Case) -> None:
-    cursor = Cursor(case.prefix, case.suffix, language_of(case.language))
     assert polish(case.offer, cursor, block=case.block) == case.offer
 
 

@@ -38,7 +38,7 @@ from tests.fakes.llama_server import LlamaServer, llama_server, loading_llama_se
 from tests.fakes.tiny_model import CONTEXT
 from tests.providers.asking import ask, settings_for
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PATIENCE = 20.0
 KEY = "sk-llama"
