@@ -18,6 +18,7 @@ from tests.fakes.captures import OLLAMA, capture
 from tests.fakes.peer import process_environment
 from tests.fakes.upstream import End, Reply, ScriptedUpstream
 
+pytestmark = pytest.mark.slow
 HOME = Path(__file__).parent / "no-such-home"
 BEGUN = capture(OLLAMA, "chat-stream")
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "streamToken": "t"}
