@@ -308,10 +308,9 @@ class OpenAICompatibleProvider(HttpProvider):
                 return
             try:
                 await self.identify()
-            except UnreachableError:
-                pass  # the request itself will say so
-            except ProviderError:
-                self._attempts += 1
+            except ProviderError as error:
+                # Where nobody is, the request itself will say so; who hangs up is there.
+                self._attempts += not isinstance(error, UnreachableError) or error.unanswered
                 self._is_known = self._attempts >= MAX_ATTEMPTS
 
     def _recognise(self, found: str) -> None:

@@ -1,7 +1,8 @@
 """Ordered, bounded writer between one connection and its transport.
 
 Every frame a client receives passes through its `Outbox`, so the order of `put` is the order on the
-wire. Frames of one turn of the event loop leave in one write. While the client does not read, `full`
+wire. A frame that comes alone leaves at once; those that follow it closely leave in one write at the end
+of their turn of the event loop. While the client does not read, `full`
 is true and producers of deltas wait in `ready`, which stops the reading upstream; answers are still
 taken, and a client that lets those pile up past a hard limit is cut off.
 
@@ -19,6 +20,8 @@ HIGH_WATER = 256 << 10
 """Bytes waiting for the client before `full`."""
 HARD_LIMIT = 64 << 20
 """Bytes waiting for the client before it counts as dead."""
+ALONE_SECONDS = 0.0002
+"""Silence after which a frame leaves at once; one that follows others closely joins those of its turn."""
 
 
 class WriteTransport(Protocol):
@@ -49,6 +52,7 @@ class Outbox:
         self._frames: list[bytes] = []
         self._size = 0
         self._armed = False
+        self._written_at = 0.0
         self._paused = False
         self._lost = False
         self._waiters: list[asyncio.Future[None]] = []
@@ -64,7 +68,7 @@ class Outbox:
         return (self._paused or self._size > HIGH_WATER) and not self._lost
 
     def put(self, frame: bytes) -> None:
-        """Add a frame; it leaves at the end of this turn of the loop, or when the client reads again."""
+        """Add a frame; it leaves by the end of this turn of the loop, or when the client reads again."""
         if self._lost:
             return
         self._frames.append(frame)
@@ -74,7 +78,10 @@ class Outbox:
             if self._transport:
                 self._transport.abort()
         elif not self._armed and not self._paused:
-            self._arm()
+            if self._loop.time() - self._written_at > ALONE_SECONDS:
+                self.flush()
+            else:
+                self._arm()
 
     async def ready(self) -> None:
         """Until the outbox is no longer full, or the client is gone."""
@@ -94,6 +101,7 @@ class Outbox:
             return
         frames, self._frames, self._size = self._frames, [], 0
         if not self._transport.is_closing():
+            self._written_at = self._loop.time()
             self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
         self._wake()
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes.captures import OLLAMA, capture
 from tests.fakes.peer import flags, in_memory
-from tests.fakes.upstream import Reply, ScriptedUpstream
+from tests.fakes.upstream import End, Reply, Request, ScriptedUpstream
 from tests.interaction.test_settings import write_user_file, write_workspace_file
 
 pytestmark = pytest.mark.anyio
@@ -71,3 +71,17 @@ async def test_what_a_repository_wants_is_neither_met_nor_asked_for(tmp_path: Pa
             assert [message for message in peer.messages if "method" in message] == []
             peer.ask("ollm/config/get")
             await peer.until(lambda: any("method" in message for message in peer.messages))
+
+
+async def test_a_server_that_hangs_up_on_questions_is_soon_asked_no_more(tmp_path: Path) -> None:
+    """Who is there is found out by a few questions at most, not anew with every chat."""
+
+    def reply(request: Request) -> Reply:
+        return ANSWER if request.path == "/v1/chat/completions" else Reply(End.CLOSE)
+
+    async with ScriptedUpstream(reply) as upstream, in_memory(tmp_path) as peer:
+        await peer.initialize(options=flags(upstream.url, backend="auto"))
+        for _ in range(5):
+            await peer.chat()
+        asked = [request.path for request in upstream.requests]
+        assert asked[-2:] == ["/v1/chat/completions"] * 2

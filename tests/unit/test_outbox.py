@@ -58,6 +58,18 @@ def test_order_and_content_are_kept(actions: list[bytes | str]) -> None:
     anyio.run(run)
 
 
+async def test_a_frame_that_comes_alone_leaves_at_once_and_others_of_its_turn_together() -> None:
+    outbox, transport = Outbox(), Transport()
+    outbox.attach(transport)
+    await anyio.lowlevel.checkpoint()
+    for frame in (b"a", b"b", b"c"):
+        outbox.put(frame)
+    assert transport.writes == [b"a"]
+    await anyio.lowlevel.checkpoint()
+    await anyio.lowlevel.checkpoint()
+    assert transport.writes == [b"a", b"bc"]
+
+
 async def test_frames_of_one_turn_leave_in_one_write() -> None:
     outbox, transport = Outbox(), Transport()
     outbox.attach(transport)
