@@ -345,6 +345,7 @@ class CompletionSettings:
         model: Which model; the one of chats when `None`.
         family: Name of the code model's family, for a model whose own name does not tell.
         chat: Let a model of no known family write by being told to in a chat.
+        ahead: Prepare what comes behind an offer; where it costs little (llama.cpp) when `None`.
         debounce_ms: Pause after a keystroke; chosen from how the user types when `None`.
         max_lines: Most lines of one offer.
         max_tokens: Most tokens of one offer.
@@ -360,6 +361,7 @@ class CompletionSettings:
     model: str | None = None
     family: str | None = None
     chat: bool = False
+    ahead: bool | None = None
     debounce_ms: int | None = None
     max_lines: int = 20
     max_tokens: int = 128

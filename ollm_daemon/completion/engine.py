@@ -349,9 +349,12 @@ class CompletionEngine:
             self._start_soon(partial(self._writer.measure, source, flight.question.prefix))
 
     def _look_ahead(self, question: Question, cursor: Cursor, offer: str, source: Source) -> None:
-        """Prepare what comes behind an offer, for a user who accepts it, where that costs little."""
-        is_wanted = source is self._source and time.monotonic() >= self._paused_until
-        if source.adapter.backend.infill != "infill" or question.uri in self._flights or not is_wanted:
+        """Prepare what comes behind an offer, for a user who accepts it, where it costs little or is wanted."""
+        is_up = source is self._source and time.monotonic() >= self._paused_until
+        is_wanted = source.settings.ahead
+        if is_wanted is None:
+            is_wanted = source.adapter.backend.infill == "infill"
+        if not (is_wanted and is_up) or question.uri in self._flights:
             return
         ahead = replace(question, prefix=question.prefix + offer, automatic=True, candidates=1)
         cursor = replace(cursor, prefix=ahead.prefix)

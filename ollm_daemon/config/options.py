@@ -208,6 +208,11 @@ class CompletionOptions(OptionsModel):
     chat: bool | None = Field(
         None, description="Whether a model that is no code model may write, by being told to in a chat."
     )
+    ahead: bool | None = Field(
+        None,
+        description="Whether what comes behind an offer is prepared before it is accepted; "
+        "with llama.cpp alone, where it costs little, when left out.",
+    )
     debounce_ms: int | None = Field(
         None, ge=0, le=5000, description="Pause after a keystroke; chosen from how you type when left out."
     )

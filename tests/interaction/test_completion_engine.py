@@ -269,6 +269,19 @@ async def test_what_comes_behind_an_offer_is_there_when_it_is_accepted(
         ]
 
 
+async def test_what_comes_behind_an_offer_is_left_alone_when_the_user_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "AHEAD_SECONDS", 0.0)
+    async with writing("one()", " + two()") as writer, in_memory(tmp_path) as peer:
+        await peer.initialize(options=writer.options(ahead=False))
+        typist = Typist(peer)
+        assert await typist.offers(typist.types("a = ")) == ["one()"]
+        assert not engine_of(peer)._flights
+        assert await typist.offers(typist.types("one()")) == [" + two()"]
+        assert len(writer.asked) == 2
+
+
 async def test_who_accepts_before_anything_is_prepared_does_not_wait_for_it(tmp_path: Path) -> None:
     async with writing("one()", " + two()") as writer, in_memory(tmp_path) as peer:
         await peer.initialize(options=writer.options(debounceMs=5000))

@@ -432,6 +432,23 @@ async def test_documents_do_not_overtake_each_other(tmp_path: Path) -> None:
             assert (await peer.answer(identifier))["result"]["items"][0]["insertText"] == "one"
 
 
+async def test_what_comes_behind_an_offer_is_prepared_on_any_server_that_the_user_wants_it_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ollm_daemon.completion.engine.AHEAD_SECONDS", 0.0)
+
+    def reply(request: Request) -> Reply:
+        return raw("one") if request.path == "/v1/completions" else NOT_THERE
+
+    async with ScriptedUpstream(reply) as upstream, in_memory(tmp_path) as peer:
+        wanted = settings(upstream.url, backend="generic", completion={"ahead": True})
+        await peer.initialize(options=wanted)
+        open_document(peer, PYTHON)
+        assert await texts_at(peer, end_of(PYTHON)) == ["one"]
+        await upstream.until(lambda: len(asked(upstream, "/v1/completions")) == 2)
+        assert f"{PYTHON}one" in asked(upstream, "/v1/completions")[1]["prompt"]
+
+
 async def test_an_editor_may_ask_for_its_list_beside(tmp_path: Path) -> None:
     """At each keystroke some editors send both requests; neither is the other's newer one."""
     gate = anyio.Event()
