@@ -349,7 +349,7 @@ class CompletionEngine:
             self._start_soon(partial(self._writer.measure, source, flight.question.prefix))
 
     def _look_ahead(self, question: Question, cursor: Cursor, offer: str, source: Source) -> None:
-        """Prepare what comes behind an offer, for a user who accepts it, where it costs little or is wanted."""
+        """Prepare what comes behind an offer, where it costs little or the user wants it."""
         is_up = source is self._source and time.monotonic() >= self._paused_until
         is_wanted = source.settings.ahead
         if is_wanted is None:
