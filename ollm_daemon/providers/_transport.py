@@ -312,6 +312,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
         for connection in list(self._all):
             connection.abort()
         self._idle.clear()
+        await asyncio.sleep(0)  # the event loop closes sockets in its next turn
 
     async def connect_ahead(self, url: httpx.URL, limit: float) -> None:
         """Open one connection and keep it idle, so that the next request finds it ready."""

@@ -151,8 +151,8 @@ class _AdapterTalk:
         **params: Any,
     ) -> Outcome:
         wire = ChatParams.model_validate(chat_params(prompt, **params))
-        request = to_chat_request(wire, GenerationOptions(), session="tests")
         try:
+            request = to_chat_request(wire, GenerationOptions(), session="tests")
             answer = await ask(
                 self._provider,
                 replace(request, model=params.get("model", self._place.model), stream=stream),
