@@ -138,9 +138,9 @@ async def run_chat(
             error.partial_text = "".join(run.texts)
             if position == last or run.first_at is not None or error.kind not in ABOUT_THE_PROVIDER:
                 raise
-            passed.append(f"{error} {candidates[position + 1].adapter.name} answered instead.")
+            name = candidates[position + 1].adapter.name
+            passed.append(f"{error} {name} answered instead.")
             if sink:
-                name = candidates[position + 1].adapter.name
                 await sink([StatusDelta("fallback", f"{error} Asking {name} instead.")])
     raise AssertionError("there is always a candidate")
 

@@ -71,11 +71,7 @@ async def build_request(
         UnsupportedError: Neither the server nor anybody we know can fill in with this model.
     """
     max_tokens = settings.max_tokens if block else min(settings.max_tokens, LINE_TOKENS)
-    window = await adapter.window(model)
-    tokens = settings.context_tokens
-    if window is not None:
-        tokens = max(0, min(tokens, window - max_tokens - SPARE_TOKENS))
-    room = int(tokens * characters_per_token)
+    room = await room_for(adapter, model, settings, max_tokens, characters_per_token)
     prefix = from_line(question.prefix, room // 2)
     suffix = to_line(question.suffix, room // 6)
     extra = choose(prefix[-2000:] + suffix[:500], room - len(prefix) - len(suffix))
@@ -88,6 +84,23 @@ async def build_request(
         if not settings.chat:
             raise
         return as_chat(request, path)
+
+
+async def room_for(
+    adapter: ProviderAdapter,
+    model: str,
+    settings: CompletionSettings,
+    max_tokens: int,
+    characters_per_token: float,
+) -> int:
+    """Characters that may be sent, so that `max_tokens` can still be written; at least a third of them is for
+    other files.
+    """
+    window = await adapter.window(model)
+    tokens = settings.context_tokens
+    if window is not None:
+        tokens = max(0, min(tokens, window - max_tokens - SPARE_TOKENS))
+    return int(tokens * characters_per_token)
 
 
 async def in_its_form(

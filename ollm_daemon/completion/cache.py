@@ -89,6 +89,9 @@ class OfferCache:
 def rest_of(earlier: Place, texts: tuple[str, ...], place: Place) -> tuple[str, ...]:
     """What is left of offers once the user has typed their beginning."""
     typed = place.typed_since(earlier)
-    if not typed:
-        return ()
+    return left_of(texts, typed) if typed else ()
+
+
+def left_of(texts: tuple[str, ...], typed: str) -> tuple[str, ...]:
+    """What is left of the texts that begin with what was typed, and go on."""
     return tuple(text[len(typed) :] for text in texts if text.startswith(typed) and text != typed)

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import anyio
 
 from ollm_daemon.completion.asking import Question, varied
-from ollm_daemon.completion.cache import OfferCache, Place, place_at
+from ollm_daemon.completion.cache import OfferCache, Place, left_of, place_at
 from ollm_daemon.completion.context import RecentPlaces, is_excluded
 from ollm_daemon.completion.cursor import Cursor, wants_block
 from ollm_daemon.completion.filters import AnswerGuard, polish
@@ -94,7 +94,7 @@ class _Flight:
     def left_at(self, place: Place) -> tuple[str, ...] | None:
         """What it offers at a place; `None` when the user has written something else, or all of it."""
         typed = place.typed_since(self.place) or ""
-        left = tuple(text[len(typed) :] for text in self.offers if text.startswith(typed) and text != typed)
+        left = left_of(self.offers, typed)
         return left if left or not typed or self.failed else None
 
 

@@ -16,6 +16,7 @@ from ollm_daemon.completion.asking import (
     AnyRequest,
     Question,
     build_request,
+    room_for,
 )
 from ollm_daemon.completion.context import RecentPlaces, choose_context, is_excluded
 from ollm_daemon.completion.filters import AnswerGuard
@@ -128,12 +129,11 @@ class Writer:
         text = self._documents().get(uri)
         if text is None or is_excluded(uri, source.settings.exclude):
             return
-        window = await source.adapter.window(source.model)
-        tokens = min(source.settings.context_tokens, window or source.settings.context_tokens)
-        room = int(tokens * self._ratio(source)) // 3
-        extra = self._choose(uri, source.settings, text[:NEAR], room)
+        settings, ratio = source.settings, self._ratio(source)
+        room = await room_for(source.adapter, source.model, settings, settings.max_tokens, ratio)
+        extra = self._choose(uri, settings, text[:NEAR], room // 3)
         if extra and await source.adapter.takes_parts(source.model):
-            options = GenerationOptions(temperature=0.0, max_tokens=0, extra_body=source.settings.extra_body)
+            options = GenerationOptions(temperature=0.0, max_tokens=0, extra_body=settings.extra_body)
             request = InfillRequest(source.model, "", "", extra, options)
             async with source.adapter.infill_stream(request) as batches:
                 async for _ in batches:

@@ -43,6 +43,7 @@ class HttpProvider:
         self.http = UpstreamClient(settings, backend)
         self.notices: tuple[str, ...] = ()
         self._models: tuple[float, list[ModelInfo]] | None = None
+        self._without_infill: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -168,6 +169,13 @@ class HttpProvider:
         ]
         hint = f"Choose a model that can: {', '.join(others[:5])}." if others else "Choose a model that can."
         raise UnsupportedError(f"{model} cannot {what}.", hint=hint)
+
+    def _has_no_infill(self, model: str) -> UnsupportedError:
+        """What to raise when the server refused to fill in with a model; that is remembered."""
+        self._without_infill.add(model)
+        return UnsupportedError(
+            f"{model} on {self.backend.title} has no infill.", hint="Choose a code model."
+        )
 
     async def window(self, model: str) -> int | None:
         """As `ProviderAdapter.window`."""

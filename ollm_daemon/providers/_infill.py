@@ -7,6 +7,7 @@ is marked. No I/O.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ollm_daemon.domain import Finished, FinishReason, InfillRequest, ProviderEvent, Usage
@@ -14,16 +15,13 @@ from ollm_daemon.errors import ProviderError
 from ollm_daemon.providers._failures import Failure, find_failure, refused_in_stream
 from ollm_daemon.providers._json import decode_json, value_at
 from ollm_daemon.providers._ndjson import NdjsonDecoder
+from ollm_daemon.providers._ollama_dialect import decode_usage, encode_window
 from ollm_daemon.providers._ollama_dialect import encode_options as encode_ollama_options
-from ollm_daemon.providers._ollama_dialect import encode_window
 from ollm_daemon.providers._openai_dialect import encode_options
 from ollm_daemon.providers._sse import SseDecoder
 from ollm_daemon.providers.base import EventBatch, count, said_nothing, text_of, truncated
 from ollm_daemon.providers.facts import Backend
 
-INFILL_PATH = "/infill"
-COMPLETIONS_PATH = "/v1/completions"
-GENERATE_PATH = "/api/generate"
 DEFAULT_MAX_TOKENS = 128
 
 
@@ -116,20 +114,41 @@ def read_generate(record: Any) -> Reading:
     text = text_of(value_at(record, ("response",))) or ""
     if value_at(record, ("done",)) is not True:
         return text, None, None
-    prompt, written = (count(value_at(record, (key,))) for key in ("prompt_eval_count", "eval_count"))
-    usage = None if prompt is None and written is None else Usage(prompt or 0, written or 0)
-    return text, _FINISH.get(value_at(record, ("done_reason",)), "unknown"), usage
+    return text, _FINISH.get(value_at(record, ("done_reason",)), "unknown"), decode_usage(record)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way to ask for an infill.
+
+    Attributes:
+        read: What a record says.
+        is_sse: Records are server-sent events, and lines otherwise.
+        has_end_mark: After the record that says how the text ended come usage and `[DONE]`.
+    """
+
+    path: str
+    read: Callable[[Any], Reading]
+    is_sse: bool = True
+    has_end_mark: bool = False
+
+
+PARTS = Route("/infill", read_parts)
+PROMPT = Route("/v1/completions", read_completion, has_end_mark=True)
+GENERATE = Route("/api/generate", read_generate, is_sse=False)
 
 
 class InfillDecoder:
-    """Reads one infill: bytes in, batches of events out."""
+    """Reads one infill: bytes in, batches of events out.
 
-    def __init__(
-        self, title: str, read: Callable[[Any], Reading], *, is_sse: bool, error_text: str | None
-    ) -> None:
+    Args:
+        error_text: A first text with this prefix is an error message, not an answer.
+    """
+
+    def __init__(self, title: str, route: Route, error_text: str | None = None) -> None:
         self._title = title
-        self._read = read
-        self._sse = SseDecoder(extras=True) if is_sse else None
+        self._route = route
+        self._events = SseDecoder(extras=True)
         self._lines = NdjsonDecoder()
         self._error_text = error_text
         self._reason: FinishReason | None = None
@@ -142,11 +161,11 @@ class InfillDecoder:
     def feed(self, data: bytes) -> list[ProviderEvent]:
         """As `StreamDecoder.feed`."""
         self._empty = False
-        return self._take(self._feed_parts, data)
+        return self._take(data)
 
     def end(self) -> list[ProviderEvent]:
         """As `StreamDecoder.end`."""
-        return self._take(self._close_parts, b"")
+        return self._take(None)
 
     def finished(self) -> Finished:
         """As `StreamDecoder.finished`."""
@@ -156,26 +175,25 @@ class InfillDecoder:
             raise said_nothing(self._title) if self._empty else truncated(self._title)
         return Finished(self._reason or "unknown", self._usage, model=self._model)
 
-    def _feed_parts(self, data: bytes) -> list[tuple[bytes, bool]]:
-        if self._sse is None:
-            return [(line, False) for line in self._lines.feed(data)]
-        return [(event.data, event.type == "error") for event in self._sse.feed(data)]
-
-    def _close_parts(self, _: bytes) -> list[tuple[bytes, bool]]:
-        if self._sse is None:
-            return [(line, False) for line in self._lines.close()]
-        return [(event.data, event.type == "error") for event in self._sse.close()]
-
-    def _take(self, split: Callable[[bytes], list[tuple[bytes, bool]]], data: bytes) -> list[ProviderEvent]:
+    def _take(self, data: bytes | None) -> list[ProviderEvent]:
+        """Take bytes, or what is left when there are no more."""
         batch = EventBatch()
         try:
-            for part, is_error in split(data):
+            for part, is_error in self._split(data):
                 if self.done:
                     break
                 self._take_record(part, is_error, batch)
         except ProviderError as error:
             self._failure, self.done = self._failure or error, True
         return batch.take()
+
+    def _split(self, data: bytes | None) -> list[tuple[bytes, bool]]:
+        """Records, each with whether it is marked as an error."""
+        if not self._route.is_sse:
+            lines = self._lines.close() if data is None else self._lines.feed(data)
+            return [(line, False) for line in lines]
+        events = self._events.close() if data is None else self._events.feed(data)
+        return [(event.data, event.type == "error") for event in events]
 
     def _take_record(self, data: bytes, is_error: bool, batch: EventBatch) -> None:
         if data[:6] == b"[DONE]":
@@ -187,7 +205,7 @@ class InfillDecoder:
         failure = find_failure(record)
         if failure or is_error:
             raise refused_in_stream(failure or Failure(""))
-        text, reason, usage = self._read(record)
+        text, reason, usage = self._route.read(record)
         if self._error_text and text.startswith(self._error_text):
             raise refused_in_stream(Failure(text.removeprefix(self._error_text)))
         if text:
@@ -195,5 +213,4 @@ class InfillDecoder:
         self._model = self._model or text_of(value_at(record, ("model",)))
         self._usage = usage or self._usage
         self._reason = reason or self._reason
-        # `/infill` and Ollama end here; raw completions go on to usage and an end mark.
-        self.done = reason is not None and self._read is not read_completion
+        self.done = reason is not None and not self._route.has_end_mark

@@ -227,7 +227,7 @@ class ChatDecoder:
                 reason = "toolCalls"
             self._finished = Finished(
                 reason,
-                _decode_usage(record),
+                decode_usage(record),
                 _decode_timings(record),
                 text_of(record.get("model")),
                 tuple(self._logprobs),
@@ -299,8 +299,8 @@ def _texts(value: Any) -> tuple[str, ...] | None:
     return tuple(filter(None, map(text_of, value))) if isinstance(value, list) else None
 
 
-def _decode_usage(record: dict[str, Any]) -> Usage | None:
-    """Counts that are zero are left out by the server."""
+def decode_usage(record: dict[str, Any]) -> Usage | None:
+    """The counts of the record that ends an answer; one that is zero is left out by the server."""
     prompt, completion = count(record.get("prompt_eval_count")), count(record.get("eval_count"))
     return None if prompt is None and completion is None else Usage(prompt or 0, completion or 0)
 

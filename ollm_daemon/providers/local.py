@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ollm_daemon.domain import ChatRequest, InfillRequest, ModelInfo, ProviderEvent, ProviderSettings
-from ollm_daemon.errors import ErrorKind, ProviderError, RefusedError, UnsupportedError
+from ollm_daemon.errors import ErrorKind, ProviderError, RefusedError
 from ollm_daemon.providers._http_provider import HttpProvider, find_model
-from ollm_daemon.providers._infill import GENERATE_PATH, InfillDecoder, encode_generate, read_generate
+from ollm_daemon.providers._infill import GENERATE, InfillDecoder, encode_generate
 from ollm_daemon.providers._json import value_at
 from ollm_daemon.providers._life_cycle import open_change
 from ollm_daemon.providers._ollama_dialect import (
@@ -41,7 +41,6 @@ class LocalProvider(HttpProvider):
 
     def __init__(self, settings: ProviderSettings) -> None:
         super().__init__(settings, BACKENDS["ollama"])
-        self._without_insert: set[str] = set()
 
     def chat_stream(self, request: ChatRequest) -> ChatStream:
         """As `ProviderAdapter.chat_stream`, from `POST /api/chat`."""
@@ -57,7 +56,7 @@ class LocalProvider(HttpProvider):
         """As `ProviderAdapter.takes_parts`: where Ollama says that the model can `insert`."""
         known = await self._known(model)
         return (
-            known is not None and "insert" in (known.capabilities or ()) and model not in self._without_insert
+            known is not None and "insert" in (known.capabilities or ()) and model not in self._without_infill
         )
 
     def infill_stream(self, request: InfillRequest) -> ChatStream:
@@ -68,15 +67,12 @@ class LocalProvider(HttpProvider):
     async def _open_infill(self, request: InfillRequest) -> AsyncIterator[AsyncIterator[list[ProviderEvent]]]:
         body = encode_generate(request, self.settings.context_length)
         try:
-            async with self.http.open_stream("POST", GENERATE_PATH, body, self.settings.timeouts) as stream:
-                decoder = InfillDecoder(self.backend.title, read_generate, is_sse=False, error_text=None)
+            async with self.http.open_stream("POST", GENERATE.path, body, self.settings.timeouts) as stream:
+                decoder = InfillDecoder(self.backend.title, GENERATE)
                 yield decode_stream(stream, decoder)
         except RefusedError as error:
             if request.prompt is None and error.kind is ErrorKind.UNSUPPORTED:
-                self._without_insert.add(request.model)
-                raise UnsupportedError(
-                    f"{request.model} on Ollama has no infill.", hint="Choose a code model."
-                ) from error
+                raise self._has_no_infill(request.model) from error
             raise
 
     async def prepare_chat(self, request: ChatRequest) -> tuple[ChatRequest, tuple[str, ...]]:

@@ -33,17 +33,14 @@ from ollm_daemon.errors import (
     RefusedError,
     TimeoutPassedError,
     UnreachableError,
-    UnsupportedError,
 )
 from ollm_daemon.providers._http_provider import HttpProvider
 from ollm_daemon.providers._infill import (
-    COMPLETIONS_PATH,
-    INFILL_PATH,
+    PARTS,
+    PROMPT,
     InfillDecoder,
     encode_parts,
     encode_prompt,
-    read_completion,
-    read_parts,
 )
 from ollm_daemon.providers._json import value_at
 from ollm_daemon.providers._model_lists import decode_models
@@ -72,7 +69,6 @@ class OpenAICompatibleProvider(HttpProvider):
         super().__init__(settings, backend or BACKENDS.get(settings.backend, BACKENDS["generic"]))
         self._is_known = backend is not None or settings.backend != "auto"
         self._attempts = 0
-        self._without_infill: set[str] = set()
         self._lock = anyio.Lock()
         self._turns = Turns(self._slots)
 
@@ -126,8 +122,6 @@ class OpenAICompatibleProvider(HttpProvider):
         headers = {}
         if backend.session_header and request.session and not self._sends(backend.session_header):
             headers[backend.session_header] = request.session
-        if backend.abort:
-            body[backend.abort[1]] = f"ollm-{secrets.token_hex(8)}"
         async with (
             self._turns.taken(),
             self._leaving(CHAT_PATH, body),
@@ -153,26 +147,21 @@ class OpenAICompatibleProvider(HttpProvider):
     async def _open_infill(self, request: InfillRequest) -> AsyncIterator[AsyncIterator[list[ProviderEvent]]]:
         backend = self.backend
         if request.prompt is None:
-            path, body, read = INFILL_PATH, encode_parts(request, backend), read_parts
+            route, body = PARTS, encode_parts(request, backend)
         else:
-            path, body, read = COMPLETIONS_PATH, encode_prompt(request, backend), read_completion
-        if backend.abort:
-            body[backend.abort[1]] = f"ollm-{secrets.token_hex(8)}"
+            route, body = PROMPT, encode_prompt(request, backend)
         try:
             async with (
-                self._leaving(path, body),
-                self.http.open_stream("POST", path, body, self.settings.timeouts) as stream,
+                self._leaving(route.path, body),
+                self.http.open_stream("POST", route.path, body, self.settings.timeouts) as stream,
             ):
-                decoder = InfillDecoder(backend.title, read, is_sse=True, error_text=backend.error_text)
+                decoder = InfillDecoder(backend.title, route, backend.error_text)
                 batches = decode_stream(stream, decoder)
                 stops = stops_left(request.options, backend)
                 yield stop_at(batches, stops) if stops else batches
         except RefusedError as error:
             if request.prompt is None and error.kind in (ErrorKind.UNSUPPORTED, ErrorKind.PROTOCOL):
-                self._without_infill.add(request.model)
-                raise UnsupportedError(
-                    f"{request.model} on {backend.title} has no infill.", hint="Choose a code model."
-                ) from error
+                raise self._has_no_infill(request.model) from error
             raise
 
     async def encode(self, request: ChatRequest) -> dict[str, Any]:
@@ -268,8 +257,13 @@ class OpenAICompatibleProvider(HttpProvider):
 
     @asynccontextmanager
     async def _leaving(self, path: str, body: dict[str, Any]) -> AsyncIterator[None]:
-        """Do what some servers need when an answer ends early: stop it by name, or ask why it was cut."""
+        """Do what some servers need when an answer ends early: stop it by name, or ask why it was cut.
+
+        The name that a server knows the request by is put into the body.
+        """
         backend = self.backend
+        if backend.abort:
+            body[backend.abort[1]] = f"ollm-{secrets.token_hex(8)}"
         try:
             yield
         except asyncio.CancelledError:

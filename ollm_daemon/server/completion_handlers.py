@@ -69,7 +69,7 @@ async def offer_inline(context: Context, params: Any) -> Any:
             {
                 "insertText": begun + offer,
                 "range": place,
-                "command": {"title": "Accepted", "command": ACCEPTED, "arguments": [len(offer)]},
+                "command": _when_accepted(offer),
             }
             for offer in offers
         ]
@@ -99,7 +99,7 @@ async def offer_in_list(context: Context, params: Any) -> Any:
                 "sortText": "\x7f",
                 "textEdit": {"range": {"start": start, "end": end}, "newText": word + offer},
                 "documentation": word + offer,
-                "command": {"title": "Accepted", "command": ACCEPTED, "arguments": [len(offer)]},
+                "command": _when_accepted(offer),
             }
             for offer in offers
         ],
@@ -178,6 +178,11 @@ def _chosen_entry(spot: _Spot, params: Any) -> tuple[int, str] | None:
         return None
     start = offset_at(spot.document.text, look_up(chosen, "range", "start"), spot.encoding)
     return (start, text) if start <= spot.offset else None
+
+
+def _when_accepted(offer: str) -> dict[str, Any]:
+    """What the editor runs when the user accepts an offer."""
+    return {"title": "Accepted", "command": ACCEPTED, "arguments": [len(offer)]}
 
 
 def _word_before(text: str, offset: int) -> str:
