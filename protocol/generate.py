@@ -1,4 +1,4 @@
-"""The wire contract as files: JSON Schema, OpenRPC, TypeScript and the tables of SPEC.md.
+"""The wire contract as files: JSON Schema, OpenRPC, TypeScript, tables of SPEC.md, VS Code's settings.
 
     python protocol/generate.py write     write every generated file that is stale
     python protocol/generate.py check     exit 1 and name the files that `write` would write
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a script finds its own folder there, and not the packages beside it
 
 from ollm_daemon.protocol.methods import METHODS  # noqa: E402
-from protocol import _render, _schemas  # noqa: E402
+from protocol import _manifest, _render, _schemas  # noqa: E402
+
+SPEC = "protocol/SPEC.md"
+MANIFEST = "clients/vscode/package.json"
+MANIFEST_WORDS = "clients/vscode/package.nls.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Example:
 
     @property
     def ts_type(self) -> str:
-        """Its type in `clients/vscode/src/test/messages.ts`."""
+        """Its type in `clients/vscode/test/protocol/messages.ts`."""
         return "Failure" if self.part == "error" else f'{self.part.capitalize()}<"{self.method}">'
 
 
@@ -70,21 +74,32 @@ def ts_examples(examples: Iterable[Example]) -> str:
     return "\n".join([*lines, "};", ""])
 
 
-def outputs(spec: str, examples: Iterable[Example]) -> dict[str, str]:
-    """Every generated file by its path from the root of the repository."""
-    definitions = _schemas.wire_definitions()
+def outputs(kept: Mapping[str, str], examples: Iterable[Example]) -> dict[str, str]:
+    """Every generated file by its path from the root of the repository.
+
+    Args:
+        kept: Text of the files of which only a part is generated.
+    """
+    definitions, settings = _schemas.wire_definitions(), _schemas.settings_schema()
     return {
         "protocol/schema.json": _json_text(_schemas.json_schema(definitions)),
         "protocol/openrpc.json": _json_text(_schemas.open_rpc(definitions)),
-        "protocol/settings.schema.json": _json_text(_schemas.settings_schema()),
-        "protocol/SPEC.md": _render.fill_spec(spec, definitions),
+        "protocol/settings.schema.json": _json_text(settings),
+        SPEC: _render.fill_spec(kept[SPEC], definitions),
+        MANIFEST: _manifest.manifest(kept[MANIFEST], settings),
+        MANIFEST_WORDS: _manifest.manifest_words(kept[MANIFEST_WORDS], settings),
         "clients/vscode/src/protocol.gen.ts": _render.ts_module(definitions),
-        "clients/vscode/src/test/protocol-examples.gen.ts": ts_examples(examples),
+        "clients/vscode/test/protocol/protocol-examples.gen.ts": ts_examples(examples),
     }
 
 
 def _json_text(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def load_kept(root: Path = ROOT) -> dict[str, str]:
+    """The files of which only a part is generated, as they are now."""
+    return {name: (root / name).read_text(encoding="utf-8") for name in (SPEC, MANIFEST, MANIFEST_WORDS)}
 
 
 def load_examples(root: Path = ROOT) -> list[Example]:
@@ -95,8 +110,8 @@ def load_examples(root: Path = ROOT) -> list[Example]:
 
 def stale_files(root: Path = ROOT) -> dict[Path, str]:
     """Files that are not what they should be, each with what it should be."""
-    spec = (root / "protocol" / "SPEC.md").read_text(encoding="utf-8")
-    wanted = {root / name: text for name, text in outputs(spec, load_examples(root)).items()}
+    texts = outputs(load_kept(root), load_examples(root))
+    wanted = {root / name: text for name, text in texts.items()}
     return {
         path: text
         for path, text in wanted.items()

@@ -30,7 +30,7 @@ MAX_SHOWN = 200
 """Characters of a value in a question."""
 
 
-_OWN = ("fallbacks.", "completion.provider", "completion.model", "completion.extraBody")
+OWN_KEYS = ("fallbacks", "completion.provider", "completion.model", "completion.extraBody")
 """Keys that decide who sees what the user writes: the user's own."""
 
 
@@ -84,9 +84,9 @@ def split_layer(layer: Layer) -> tuple[dict[str, Any], dict[str, Any], list[Conf
         if key == "options.extraBody":
             # Servers take routes in bodies too (LiteLLM's `api_base`, vLLM's `kv_transfer_params`).
             routing[key] = value
-        elif not key.startswith(("providers.", *_OWN)):
+        elif not key.startswith(("providers.", *OWN_KEYS)):
             free[key] = value
-        elif _field(key) in FORBIDDEN or key.startswith(_OWN):
+        elif _field(key) in FORBIDDEN or key.startswith(OWN_KEYS):
             problems.append(
                 ConfigProblem(
                     "warning",

@@ -283,6 +283,11 @@ class ConfigSetParams(WireModel):
     flags: dict[str, Any] | None = Field(
         None, description="Settings of one run, such as flags of a command line."
     )
+    workspace_trusted: bool | None = Field(
+        None,
+        description="Whether the user trusts the workspace, in an editor that asks. Of one that is not "
+        "trusted nothing counts that would need approval, approved or not, and nobody is asked.",
+    )
 
 
 class ConfigSetResult(WireModel):

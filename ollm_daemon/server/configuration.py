@@ -115,6 +115,7 @@ class ConnectionConfiguration:
         self._voice = voice
         self._layers: dict[str, Layer] = {}
         self._folder: Path | None = None
+        self._trusted = True
         self._stamp: FileStamp | None = None
         self._reload_file = False
         self._needed = False
@@ -136,10 +137,13 @@ class ConnectionConfiguration:
         self._stale = True
 
     def set_client_layers(self, told: Mapping[str, Any]) -> None:
-        """Take the layers that a client tells apart, by the keys of `CLIENT_LAYERS`."""
+        """Take the layers that a client tells apart, and `workspaceTrusted`."""
         for key, name in CLIENT_LAYERS.items():
             if told.get(key) is not None:
                 self.set_client_layer(name, told[key])
+        if isinstance(trusted := told.get("workspaceTrusted"), bool):
+            self._trusted = trusted
+            self._stale = True
 
     def expect_pull(self) -> None:
         """The client will be asked for its settings; requests wait for its answer a little."""
@@ -192,7 +196,7 @@ class ConnectionConfiguration:
             ConfigError: The approval cannot be kept.
         """
         request = next((one for one in self._fresh().settings.pending if one.digest == digest), None)
-        if request is None:
+        if request is None or not self._trusted:
             return False
         self._shared.approve(request)
         self._needed = True
@@ -224,7 +228,10 @@ class ConnectionConfiguration:
         self._load_workspace_file()
         workspace = str(self._folder.resolve()) if self._folder else ""
         layers = (*self._shared.base_layers(), *self._layers.values())
-        settings = resolve(layers, self._shared.outside(workspace))
+        outside = self._shared.outside(workspace)
+        if not self._trusted:
+            outside = replace(outside, approved=lambda request: False)
+        settings = resolve(layers, outside)
         registry, problems = self._shared.registry(settings)
         problems = [*settings.problems, *problems, *alias_problems(registry, settings)]
         return Resolved(replace(settings, problems=tuple(problems)), registry)
@@ -245,6 +252,8 @@ class ConnectionConfiguration:
 
     def _ask_about(self, pending: Sequence[RoutingRequest]) -> None:
         """Ask the user what has not been asked before, one question after the other."""
+        if not self._trusted:
+            return
         self._to_ask += [request for request in pending if request.digest not in self._asked]
         self._asked.update(request.digest for request in self._to_ask)
         if self._to_ask and self._asking is None:

@@ -348,6 +348,33 @@ async def test_trust_may_be_given_by_request(tmp_path: Path) -> None:
             assert len(theirs.requests) == 1
 
 
+async def test_a_workspace_that_is_not_trusted_is_not_heard_even_if_it_was_approved(tmp_path: Path) -> None:
+    theirs = "http://127.0.0.1:9"
+    folder = write_workspace_file(tmp_path, f"model: m\nproviders:\n  local:\n    baseUrl: {theirs}\n")
+
+    async def address(peer: Peer) -> str | None:
+        settings = (await peer.request("ollm/config/get"))["settings"]
+        return next((one["value"] for one in settings if one["key"] == "providers.local.baseUrl"), None)
+
+    async with in_memory(tmp_path) as peer:
+        await peer.initialize(folder=folder, capabilities=CAN_ASK, options={"workspaceTrusted": False})
+        assert await address(peer) != theirs
+        [pending] = (await peer.request("ollm/trust/get"))["pending"]
+        assert not (await peer.request("ollm/trust/approve", {"digest": pending["digest"]}))["approved"]
+        assert not [m for m in peer.messages if m.get("method") == "window/showMessageRequest"]
+
+        trusting = peer.ask("ollm/config/set", {"workspaceTrusted": True})
+        question = await peer.until(
+            lambda: next((m for m in peer.messages if m.get("method") == "window/showMessageRequest"), None)
+        )
+        peer.send({"jsonrpc": "2.0", "id": question["id"], "result": {"title": "Allow"}})
+        await peer.answer(trusting)
+        assert await address(peer) == theirs
+        await peer.request("ollm/config/set", {"workspaceTrusted": False})
+        assert await address(peer) != theirs
+        assert (await peer.request("ollm/config/get"))["settings"], "what needs no approval still counts"
+
+
 async def test_a_workspace_may_choose_only_near_or_marked_providers_by_name(tmp_path: Path) -> None:
     remote = "providers:\n  far:\n    kind: vllm\n    baseUrl: http://far.invalid:8000\n"
     folder = write_workspace_file(tmp_path, "provider: far\nmodel: m\n")

@@ -29,12 +29,20 @@ FOLDER = generate.ROOT / "protocol"
 EXAMPLES = generate.load_examples()
 SPEC = (FOLDER / "SPEC.md").read_text(encoding="utf-8")
 DEFINITIONS: dict[str, Any] = json.loads((FOLDER / "schema.json").read_text(encoding="utf-8"))["$defs"]
-GENERATED = sorted(generate.outputs(SPEC, EXAMPLES))
+PARTLY_GENERATED = {
+    "SPEC.md": b"| --- |",
+    "package.json": b"%generated.provider%",
+    "package.nls.json": b'Sampling"',
+}
+"""Files that are written by hand too, and what of them is not."""
+GENERATED = sorted(generate.outputs(generate.load_kept(), EXAMPLES))
 
 
 def copy_of_the_contract(folder: Path) -> Path:
     shutil.copytree(FOLDER, folder / "protocol", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(generate.ROOT / "clients/vscode/src", folder / "clients/vscode/src")
+    for name in GENERATED:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(generate.ROOT / name, folder / name)
     return folder
 
 
@@ -47,7 +55,8 @@ def test_nothing_is_stale() -> None:
 def test_one_changed_byte_is_found(tmp_path: Path, name: str) -> None:
     path = copy_of_the_contract(tmp_path) / name
     text = path.read_bytes()
-    place = text.index(b"| --- |") if name.endswith(".md") else len(text) // 2
+    mark = PARTLY_GENERATED.get(path.name)
+    place = text.index(mark) if mark else len(text) // 2
     path.write_bytes(text[:place] + b"#" + text[place + 1 :])
     assert list(generate.stale_files(tmp_path)) == [path]
 
@@ -61,7 +70,7 @@ def test_the_command_names_stale_files_and_mends_them(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, script, command], capture_output=True, text=True, check=False)
         return done.returncode, done.stdout
 
-    stale = ["protocol/openrpc.json", "clients/vscode/src/test/protocol-examples.gen.ts"]
+    stale = ["protocol/openrpc.json", "clients/vscode/test/protocol/protocol-examples.gen.ts"]
     names = "".join(f"stale: {name}\n" for name in stale)
     assert run("check") == (1, f"{names}Run `python protocol/generate.py write`.\n")
     assert run("write") == (0, names.replace("stale", "wrote"))

@@ -65,13 +65,15 @@ def test_the_compiler_accepts_every_example_and_refuses_wrong_ones(tmp_path: Pat
         example("models-list.request", "params", provider=None),
     ]
     right = example("trust-get.response")
-    shutil.copytree(CLIENT / "src", tmp_path / "src")
-    examples = tmp_path / "src" / "test" / "protocol-examples.gen.ts"
+    shutil.copytree(CLIENT / "test" / "protocol", tmp_path / "test" / "protocol")
+    (tmp_path / "src").mkdir()
+    shutil.copy(CLIENT / "src" / "protocol.gen.ts", tmp_path / "src")
+    examples = tmp_path / "test" / "protocol" / "protocol-examples.gen.ts"
     examples.write_text(generate.ts_examples([*wrong, right]), encoding="utf-8")
     project = tmp_path / "tsconfig.json"
-    options = {"rootDir": "src", "outDir": "dist"}
+    options = {"rootDir": ".", "types": []}
     project.write_text(
-        json.dumps({"extends": str(CLIENT / "tsconfig.json"), "compilerOptions": options, "include": ["src"]})
+        json.dumps({"extends": str(CLIENT / "tsconfig.json"), "compilerOptions": options, "include": ["."]})
     )
     refused = run("npm", "exec", "--", "tsc", "--noEmit", "--pretty", "false", "--project", str(project))
 

@@ -177,6 +177,11 @@ export interface ConfigSetParams {
   workspaceSettings?: Record<string, unknown>;
   /** Settings of one run, such as flags of a command line. */
   flags?: Record<string, unknown>;
+  /**
+   * Whether the user trusts the workspace, in an editor that asks. Of one that is not trusted
+   * nothing counts that would need approval, approved or not, and nobody is asked.
+   */
+  workspaceTrusted?: boolean;
 }
 
 /** The settings count from now on. */
@@ -323,6 +328,11 @@ export interface InitializationOptions {
   workspaceSettings?: Record<string, unknown>;
   /** Settings of one run, such as flags of a command line. */
   flags?: Record<string, unknown>;
+  /**
+   * Whether the user trusts the workspace, in an editor that asks. Of one that is not trusted
+   * nothing counts that would need approval, approved or not, and nobody is asked.
+   */
+  workspaceTrusted?: boolean;
   /** The daemon's token; required over TCP. */
   token?: string;
 }

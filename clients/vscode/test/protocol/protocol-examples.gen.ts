@@ -761,6 +761,7 @@ export const examples = {
         }
       },
       "initializationOptions": {
+        "workspaceTrusted": true,
         "token": "5f1c0d9a7be24c6386f0a1d2c3b4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f6",
         "userSettings": {
           "provider": "local",

@@ -1,6 +1,6 @@
 /** JSON-RPC messages around the types of the contract; the examples are checked against these. */
 
-import type * as ollm from "../protocol.gen.js";
+import type * as ollm from "../../src/protocol.gen.js";
 
 /** `initialize` belongs to the language server protocol; only what concerns us is typed. */
 interface Requests extends ollm.Requests {

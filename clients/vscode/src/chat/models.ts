@@ -1,0 +1,78 @@
+/** A model of a provider as VS Code's model picker shows it. */
+
+import { l10n } from "vscode";
+import type { ModelInfo, ProviderInfo } from "../protocol.gen.js";
+
+/** As `LanguageModelChatInformation`. */
+export interface ChatModel {
+  id: string;
+  name: string;
+  family: string;
+  version: string;
+  detail: string;
+  tooltip: string;
+  maxInputTokens: number;
+  maxOutputTokens: number;
+  capabilities: { imageInput: boolean; toolCalling: boolean };
+  provider: string;
+  model: string;
+}
+
+/** Of a server that does not tell: what Ollama gives a model on a machine with little memory. */
+export const USUAL_WINDOW = 4096;
+const LONGEST_ANSWER = 4096;
+/** English and code, for an estimate. */
+const CHARACTERS_PER_TOKEN = 4;
+
+/** Whether one can talk to it at all. */
+export function isForChat(model: ModelInfo): boolean {
+  return model.capabilities?.includes("completion") ?? true;
+}
+
+export function toChatModel(provider: ProviderInfo, model: ModelInfo): ChatModel {
+  const window = windowOf(model);
+  const maxOutputTokens = Math.min(LONGEST_ANSWER, Math.floor(window / 4));
+  const facts = [model.parameterSize, model.quantization, l10n.t("{0} tokens", window.toLocaleString())];
+  return {
+    id: `${provider.name}/${model.id}`,
+    name: model.id,
+    family: model.id.split(/[:@]/)[0] ?? model.id,
+    version: model.parameterSize ?? "",
+    detail: provider.name,
+    tooltip: [`${provider.backend}: ${model.id}`, ...facts].filter(Boolean).join(" · "),
+    maxInputTokens: window - maxOutputTokens,
+    maxOutputTokens,
+    capabilities: {
+      imageInput: model.capabilities?.includes("vision") ?? false,
+      toolCalling: model.capabilities?.includes("tools") ?? provider.capabilities.tools,
+    },
+    provider: provider.name,
+    model: model.id,
+  };
+}
+
+/** The window the server has given it, or what it would surely give. */
+export function windowOf(model: ModelInfo): number {
+  return model.contextLength ?? Math.min(model.maxContextLength ?? USUAL_WINDOW, USUAL_WINDOW);
+}
+
+/** Why tools and messages cannot fit a model's window, or nothing. */
+export function tooLarge(model: ChatModel, tools: readonly unknown[], messages: readonly unknown[]): string | undefined {
+  const window = model.maxInputTokens + model.maxOutputTokens;
+  const forTools = estimate(tools);
+  if (tools.length === 0 || forTools + estimate(messages) < window) {
+    return undefined;
+  }
+  return l10n.t(
+    "{0} tools take about {1} tokens, and the window of {2} has {3}: choose Ask instead of Agent, fewer tools, or a model with a larger window.",
+    tools.length,
+    forTools.toLocaleString(),
+    model.name,
+    window.toLocaleString(),
+  );
+}
+
+export function estimate(value: unknown): number {
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  return Math.ceil(text.length / CHARACTERS_PER_TOKEN);
+}

@@ -1,0 +1,106 @@
+/** What `ollm doctor` finds, as a document; and what may be copied into a bug report. */
+
+import { l10n, type CancellationToken } from "vscode";
+import { sentence } from "./errors.js";
+import type { DetectedServer, EffectiveSetting, ModelInfo, ProvidersCheckResult, StatusResult } from "./protocol.gen.js";
+import type { Wire } from "./wire.js";
+
+export const DOCTOR_SCHEME = "ollm-doctor";
+
+const SIGNS = { ready: "✅", loading: "⏳", locked: "🔑", unreachable: "❌", broken: "❌" } as const;
+
+/** Try every provider that is in use or answers. `tell` names each that is being looked at. */
+export async function examine(wire: Wire, tell: (provider: string) => void, token?: CancellationToken): Promise<string> {
+  const [status, { providers }, { servers }, { problems }] = await Promise.all([
+    wire.request("ollm/status", {}),
+    wire.request("ollm/providers/list", {}),
+    wire.request("ollm/providers/detect", {}),
+    wire.request("ollm/config/get", {}),
+  ]);
+  const answering = new Set(servers.map((server) => server.provider));
+  const sections: string[] = [];
+  for (const provider of providers.filter((one) => one.isDefault || answering.has(one.name))) {
+    tell(provider.name);
+    sections.push(
+      await wire.request("ollm/providers/check", { provider: provider.name, generate: true }, token).then(
+        renderCheck,
+        (error: unknown) => `## ❌ ${provider.name}\n\n${sentence(error)}\n`,
+      ),
+    );
+  }
+  const others = servers.filter((server) => server.provider === undefined);
+  return [
+    `# ${l10n.t("Doctor")}\n`,
+    `ollm-daemon ${status.version}, ${l10n.t("protocol {0}", status.protocolVersion)}\n`,
+    ...problems.map(({ message, hint }) => `- ⚠️ ${message}${hint ? ` ${hint}` : ""}`),
+    ...sections,
+    ...(others.length > 0 ? [renderOthers(others)] : []),
+  ].join("\n");
+}
+
+export function renderCheck(check: ProvidersCheckResult): string {
+  const { provider, baseUrl, backend, version, state, trial } = check;
+  const lines = [`## ${SIGNS[state]} ${provider}`, "", `${backend}${version ? ` ${version}` : ""}${baseUrl ? ` · ${baseUrl}` : ""}`];
+  for (const problem of check.problems) {
+    lines.push("", `**${problem.message}**${problem.hint ? ` ${problem.hint}` : ""}`);
+  }
+  if (trial) {
+    const rate = trial.tokensPerSecond === undefined ? "" : l10n.t(", {0} tokens/s", trial.tokensPerSecond.toFixed(0));
+    lines.push("", l10n.t("{0} wrote its first word after {1} ms{2}.", trial.model, Math.round(trial.firstTokenMs), rate));
+  }
+  if (check.models.length > 0) {
+    lines.push("", `| ${l10n.t("Model")} | ${l10n.t("Size")} | ${l10n.t("Window")} | ${l10n.t("Can")} |`, "| --- | ---: | ---: | --- |");
+    lines.push(...check.models.map(renderModel));
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function renderModel(model: ModelInfo): string {
+  const window = model.contextLength ?? model.maxContextLength;
+  const cells = [
+    model.loaded ? `**${model.id}**` : model.id,
+    model.sizeBytes === undefined ? "" : `${(model.sizeBytes / 1e9).toFixed(1)} GB`,
+    window?.toLocaleString() ?? "",
+    model.capabilities?.join(", ") ?? "",
+  ];
+  return `| ${cells.join(" | ")} |`;
+}
+
+function renderOthers(servers: readonly DetectedServer[]): string {
+  const lines = servers.map(({ title, baseUrl }) => `- ${title} · ${baseUrl}`);
+  return `## ${l10n.t("Also here, and not configured")}\n\n${lines.join("\n")}\n`;
+}
+
+/** Versions, counts and settings. Secrets are masked by the daemon; addresses are cut to their kind here. */
+export function diagnostics(
+  versions: Readonly<Record<string, string>>,
+  daemon: string,
+  status: StatusResult | undefined,
+  settings: readonly EffectiveSetting[],
+): string {
+  const said = settings
+    .filter(({ origin }) => origin.layer !== "default")
+    .map(({ key, value, origin }) => `${key} = ${shown(key, value)} (${origin.layer})`);
+  return [
+    ...Object.entries(versions).map(([name, version]) => `${name}: ${version}`),
+    `daemon: ${daemon}`,
+    ...(status ? [`completion: ${JSON.stringify(status.completion)}`] : []),
+    "",
+    ...said,
+    "",
+  ].join("\n");
+}
+
+/** Whatever may hold a name, a path or a key is told by its kind alone. */
+function shown(key: string, value: unknown): string {
+  if (typeof value === "number" || typeof value === "boolean") {
+    return String(value);
+  }
+  if (typeof value !== "string") {
+    return "…";
+  }
+  if (key.endsWith(".baseUrl")) {
+    return /\/\/(localhost|127\.|\[::1\])/.test(value) ? "(this machine)" : "(another machine)";
+  }
+  return /\.(headers|proxy|extraBody|apiKey|\w+(File|Cert|Key|Path))\b/.test(key) || key.startsWith("privacy.") ? "…" : value;
+}

@@ -1,0 +1,137 @@
+/** What can be done with models and servers. */
+
+import * as vscode from "vscode";
+import type { Daemon } from "../daemon/daemon.js";
+import { Trouble, wasCancelled } from "../errors.js";
+import type { DetectedServer, ProviderInfo } from "../protocol.gen.js";
+import type { ModelNode, ProviderNode, ServerNode } from "./nodes.js";
+
+type Work = "ollm/models/pull" | "ollm/models/load";
+
+let works = 0;
+
+export class ModelActions {
+  constructor(
+    private readonly daemon: Daemon,
+    private readonly working: (text: string | undefined) => void,
+  ) {}
+
+  async pull(node?: ProviderNode, named?: string): Promise<void> {
+    const provider = node?.provider ?? (await this.#choosePuller());
+    const model =
+      named ??
+      (await vscode.window.showInputBox({
+        prompt: vscode.l10n.t("Which model is {0} to get?", provider?.name ?? ""),
+        placeHolder: "qwen2.5-coder:1.5b",
+      }));
+    if (provider && model) {
+      await this.#work("ollm/models/pull", provider.name, model, vscode.l10n.t("Pulling {0}", model));
+    }
+  }
+
+  async delete({ provider, model }: ModelNode): Promise<void> {
+    const yes = vscode.l10n.t("Delete");
+    const question = vscode.l10n.t("Delete {0} from {1}?", model.id, provider.name);
+    const detail = vscode.l10n.t("Its files are removed from the server.");
+    if ((await vscode.window.showWarningMessage(question, { modal: true, detail }, yes)) === yes) {
+      await this.daemon.request("ollm/models/delete", { provider: provider.name, model: model.id });
+    }
+  }
+
+  async load({ provider, model }: ModelNode): Promise<void> {
+    await this.#work("ollm/models/load", provider.name, model.id, vscode.l10n.t("Loading {0}", model.id));
+  }
+
+  async unload({ provider, model }: ModelNode): Promise<void> {
+    await this.daemon.request("ollm/models/unload", { provider: provider.name, model: model.id });
+  }
+
+  async useForChat({ provider, model }: ModelNode): Promise<void> {
+    await choose("provider", provider.name);
+    await choose("model", model.id);
+  }
+
+  async useForCompletion({ provider, model }: ModelNode): Promise<void> {
+    await choose("completion.provider", provider.name);
+    await choose("completion.model", model.id);
+  }
+
+  async useServer(node: ServerNode): Promise<void> {
+    await useServer(node.server);
+  }
+
+  async #choosePuller(): Promise<ProviderInfo | undefined> {
+    const { providers } = await this.daemon.request("ollm/providers/list", {});
+    const able = providers.filter((provider) => provider.capabilities.pullModels);
+    const inUse = providers.find((provider) => provider.isDefault);
+    if (able.length === 0 || (inUse && !inUse.capabilities.pullModels)) {
+      throw new Trouble(
+        vscode.l10n.t("{0} cannot pull models.", inUse?.backend ?? "ollm"),
+        vscode.l10n.t("Start its server with the model that you want, or use Ollama."),
+      );
+    }
+    return inUse ?? able[0];
+  }
+
+  /** A long request with a notification that can stop it. */
+  async #work(method: Work, provider: string, model: string, title: string): Promise<void> {
+    const location = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
+    await vscode.window.withProgress(location, async (progress, token) => {
+      await this.daemon.start();
+      const workDoneToken = `work-${++works}`;
+      let done = 0;
+      const hearing = this.daemon.onProgress(workDoneToken, ({ message, percentage }) => {
+        const increment = Math.max(0, (percentage ?? done) - done);
+        done += increment;
+        progress.report({ increment, ...(message !== undefined && { message }) });
+        this.working(percentage === undefined ? title : `${title} ${percentage} %`);
+      });
+      try {
+        await this.daemon.request(method, { provider, model, workDoneToken }, token);
+      } catch (error) {
+        if (!wasCancelled(error)) {
+          throw error;
+        }
+      } finally {
+        hearing.dispose();
+        this.working(undefined);
+      }
+    });
+  }
+}
+
+/** Configure a server that was found, and use it. */
+export async function useServer(server: DetectedServer): Promise<void> {
+  const configuration = vscode.workspace.getConfiguration("ollm");
+  const { provider, settings } = providerFor(server);
+  if (settings) {
+    const mine = configuration.inspect<Record<string, unknown>>("providers")?.globalValue ?? {};
+    await configuration.update("providers", { ...mine, [provider]: settings }, vscode.ConfigurationTarget.Global);
+  }
+  await choose("provider", provider);
+  await choose("model", undefined);
+}
+
+/** What the settings say about a server: nothing new where a provider leads there already. */
+export function providerFor(server: DetectedServer): { provider: string; settings?: Record<string, string> } {
+  if (server.provider !== undefined) {
+    return { provider: server.provider };
+  }
+  const { baseUrl, backend } = server;
+  if (backend === "ollama") {
+    return { provider: "local", settings: { baseUrl } };
+  }
+  if (backend === "vllm") {
+    return { provider: "vllm", settings: { baseUrl } };
+  }
+  const name = backend ?? "openai-compatible";
+  return { provider: name, settings: { kind: "openai-compatible", baseUrl, ...(backend && { backend }) } };
+}
+
+/** Write a setting where it is set now: the workspace's stays the workspace's. */
+export async function choose(key: string, value: string | undefined): Promise<void> {
+  const configuration = vscode.workspace.getConfiguration("ollm");
+  const { Global, Workspace } = vscode.ConfigurationTarget;
+  const isOfWorkspace = configuration.inspect(key)?.workspaceValue !== undefined;
+  await configuration.update(key, value, isOfWorkspace ? Workspace : Global);
+}

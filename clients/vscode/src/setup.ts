@@ -1,0 +1,90 @@
+/** First run: from nothing to a model that answers, or the one thing to start. */
+
+import * as vscode from "vscode";
+import type { Daemon } from "./daemon/daemon.js";
+import { Trouble } from "./errors.js";
+import { choose, useServer } from "./models/actions.js";
+import type { DetectedServer, ModelInfo } from "./protocol.gen.js";
+
+type Choice = vscode.QuickPickItem & { act: () => Promise<void> };
+
+const EMBEDDED = "embedded";
+
+/** Find servers, let the user take one, and see that it has a model. */
+export async function setUp(daemon: Daemon, installEmbedded: () => Promise<void>): Promise<void> {
+  const { servers } = await daemon.request("ollm/providers/detect", {});
+  const choices: Choice[] = servers.map((server) => ({
+    label: `$(server) ${server.title}`,
+    description: server.baseUrl,
+    detail: stateOf(server),
+    act: () => useServer(server),
+  }));
+  choices.push({
+    label: `$(beaker) ${vscode.l10n.t("Try a small model inside the daemon")}`,
+    description: vscode.l10n.t("135 million parameters: for trying out, not for work"),
+    act: async () => {
+      await installEmbedded();
+      await choose("provider", EMBEDDED);
+      await choose("model", undefined);
+    },
+  });
+  choices.push({
+    label: `$(globe) ${vscode.l10n.t("A server on another machine…")}`,
+    act: useAddress,
+  });
+  const placeHolder =
+    servers.length > 0
+      ? vscode.l10n.t("Which server is to answer?")
+      : vscode.l10n.t("No server answers on this machine: start Ollama (`ollama serve`), LM Studio or another one, and look again.");
+  const chosen = await vscode.window.showQuickPick(choices, { title: vscode.l10n.t("Set up ollm"), placeHolder });
+  if (!chosen) {
+    return;
+  }
+  await chosen.act();
+  await vscode.window.withProgress(
+    { location: vscode.ProgressLocation.Notification, title: vscode.l10n.t("Asking the model for a first word…") },
+    () => check(daemon),
+  );
+}
+
+function stateOf(server: DetectedServer): string {
+  const states = {
+    ready: vscode.l10n.t("ready"),
+    loading: vscode.l10n.t("loading a model"),
+    locked: vscode.l10n.t("wants an API key"),
+  };
+  return [server.version, states[server.state]].filter(Boolean).join(" · ");
+}
+
+async function useAddress(): Promise<void> {
+  const baseUrl = await vscode.window.showInputBox({
+    prompt: vscode.l10n.t("Address of an OpenAI-compatible server, vLLM or Ollama"),
+    placeHolder: "http://gpu-server:8000",
+    validateInput: (text) => (/^https?:\/\/[^/\s]+/.test(text) ? undefined : vscode.l10n.t("Begin with http:// or https://")),
+  });
+  if (baseUrl) {
+    await useServer({ baseUrl, title: baseUrl, state: "ready" });
+  }
+}
+
+/** One real answer; what is wrong is said with its way out. */
+async function check(daemon: Daemon): Promise<void> {
+  const result = await daemon.request("ollm/providers/check", { generate: true });
+  const [problem] = result.problems;
+  if (!result.trial) {
+    const message = problem?.message ?? noModel(result.models);
+    throw new Trouble(message, problem?.hint ?? "");
+  }
+  const { model, firstTokenMs } = result.trial;
+  const ask = vscode.l10n.t("Ask It Something");
+  const said = vscode.l10n.t("{0} answers: first word after {1} ms.", model, Math.round(firstTokenMs));
+  void vscode.window.showInformationMessage(said, ask).then((chosen) => {
+    if (chosen) {
+      void vscode.commands.executeCommand("ollm.tryChat");
+    }
+  });
+}
+
+function noModel(models: readonly ModelInfo[]): string {
+  return models.length === 0 ? vscode.l10n.t("The server has no model yet.") : vscode.l10n.t("The model said nothing.");
+}
