@@ -5,8 +5,6 @@ import { sentence } from "./errors.js";
 import type { DetectedServer, EffectiveSetting, ModelInfo, ProvidersCheckResult, StatusResult } from "./protocol.gen.js";
 import type { Wire } from "./wire.js";
 
-export const DOCTOR_SCHEME = "ollm-doctor";
-
 const SIGNS = { ready: "✅", loading: "⏳", locked: "🔑", unreachable: "❌", broken: "❌" } as const;
 
 /** Try every provider that is in use or answers. `tell` names each that is being looked at. */

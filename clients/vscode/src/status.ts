@@ -1,6 +1,7 @@
 /** What the status bar says, from what is known. */
 
 import { l10n } from "vscode";
+import { modelName } from "./names.js";
 import type { DaemonState } from "./daemon/daemon.js";
 
 export interface Facts {
@@ -28,7 +29,7 @@ export interface Face {
 
 /** The most pressing fact wins. */
 export function face(facts: Facts): Face {
-  const who = [facts.provider, facts.model].filter(Boolean).join(" · ");
+  const who = [facts.provider, facts.model && modelName(facts.model)].filter(Boolean).join(" · ");
   const plain = (icon: string, text: string, detail: string): Face => ({ icon, text, detail, severity: "plain" });
   switch (facts.daemon.kind) {
     case "failed":

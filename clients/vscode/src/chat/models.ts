@@ -1,6 +1,7 @@
 /** A model of a provider as VS Code's model picker shows it. */
 
 import { l10n } from "vscode";
+import { modelName } from "../names.js";
 import type { ModelInfo, ProviderInfo } from "../protocol.gen.js";
 
 /** As `LanguageModelChatInformation`. */
@@ -35,8 +36,8 @@ export function toChatModel(provider: ProviderInfo, model: ModelInfo): ChatModel
   const facts = [model.parameterSize, model.quantization, l10n.t("{0} tokens", window.toLocaleString())];
   return {
     id: `${provider.name}/${model.id}`,
-    name: model.id,
-    family: model.id.split(/[:@]/)[0] ?? model.id,
+    name: modelName(model.id),
+    family: modelName(model.id).split(/[:@]/)[0] ?? modelName(model.id),
     version: model.parameterSize ?? "",
     detail: provider.name,
     tooltip: [`${provider.backend}: ${model.id}`, ...facts].filter(Boolean).join(" · "),

@@ -96,8 +96,8 @@ export async function locate(place: Place, run: Run): Promise<Found> {
 }
 
 /** The command that brings a daemon up to date, by where it came from. */
-export function upgradeCommand(found: Candidate): string {
-  switch (found.origin) {
+export function upgradeCommand(found?: Candidate): string {
+  switch (found?.origin) {
     case "tools":
       return "uv tool upgrade ollm-daemon";
     case "python":

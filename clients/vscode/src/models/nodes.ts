@@ -2,6 +2,7 @@
 
 import { l10n } from "vscode";
 import { sentence } from "../errors.js";
+import { modelName } from "../names.js";
 import type { DetectedServer, ModelInfo, ProviderInfo } from "../protocol.gen.js";
 import type { Wire } from "../wire.js";
 
@@ -112,7 +113,7 @@ function showModel({ provider, model, isChosen }: ModelNode): Shown {
   const abilities = model.capabilities?.join(", ") ?? "";
   const isEmbedding = model.capabilities !== undefined && !model.capabilities.includes("completion");
   return {
-    label: model.id,
+    label: modelName(model.id),
     description: [isChosen ? l10n.t("in use") : "", ...facts].filter(Boolean).join(" · "),
     tooltip: [model.id, ...facts, abilities, model.loaded ? l10n.t("in memory") : ""].filter(Boolean).join(" · "),
     icon: isChosen ? "check" : model.loaded ? "circle-filled" : "circle-outline",

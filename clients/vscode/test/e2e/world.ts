@@ -2,7 +2,7 @@
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -95,6 +95,8 @@ export interface Wanted {
   /** Those that belong to a machine, such as paths. */
   machine?: Record<string, unknown>;
   environment?: Record<string, string>;
+  /** The daemon is where `uv tool install` puts it. */
+  installed?: boolean;
   /** Ask whether folders are trusted, and trust none. */
   untrusted?: boolean;
 }
@@ -139,6 +141,10 @@ export async function workbench(wanted: Wanted = {}): Promise<Workbench> {
     env: environment,
     stdio: "pipe",
   });
+  if (wanted.installed) {
+    mkdirSync(join(home, ".local/bin"), { recursive: true });
+    symlinkSync(join(dirname(PYTHON), "ollm-daemon"), join(home, ".local/bin/ollm-daemon"));
+  }
   const port = await freePort();
   const options = ["--auth=none", `--bind-addr=127.0.0.1:${port}`, "--disable-telemetry", "--disable-update-check"];
   options.push("--disable-getting-started-override", "--reconnection-grace-time=3");

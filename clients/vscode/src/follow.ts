@@ -1,0 +1,112 @@
+/** Keeps what the window shows in step with the daemon and the settings. */
+
+import * as vscode from "vscode";
+import type { Bar } from "./bar.js";
+import type { ChatProvider } from "./chat/provider.js";
+import type { Daemon } from "./daemon/daemon.js";
+import type { Preparation } from "./daemon/prepare.js";
+import { sentence } from "./errors.js";
+import type { ModelsView } from "./models/view.js";
+
+export interface Shown {
+  bar: Bar;
+  models: ModelsView;
+  chat: ChatProvider;
+}
+
+export class Follower implements vscode.Disposable {
+  readonly #following: vscode.Disposable;
+  /** Whether the bar says that a model is awaited. */
+  #awaits = false;
+
+  constructor(
+    private readonly daemon: Daemon,
+    private readonly preparation: Preparation,
+    private readonly shown: Shown,
+    private readonly log: vscode.LogOutputChannel,
+  ) {
+    const { bar } = shown;
+    this.#following = vscode.Disposable.from(
+      daemon.onDidChangeState((state) => {
+        bar.know({ daemon: state, unavailable: undefined, completing: 0 });
+        void setContext("state", state.kind);
+        if (state.kind === "running" || state.kind === "failed") {
+          this.#soon(() => this.refresh());
+        }
+      }),
+      on(daemon.on("ollm/completion/didChange", ({ state, message }) => {
+        bar.know({ unavailable: state === "ready" ? undefined : (message ?? vscode.l10n.t("Nothing can be offered.")) });
+      })),
+      on(daemon.on("ollm/models/didChange", () => this.#soon(() => this.refresh()))),
+      on(daemon.on("ollm/config/didChange", () => this.#soon(() => this.refresh()))),
+      on(daemon.on("ollm/completion/delta", ({ delta }) => this.#await(delta.kind === "status" ? delta.message : undefined))),
+      vscode.window.onDidChangeActiveTextEditor(() => this.#lookAtLanguage()),
+      vscode.workspace.onDidGrantWorkspaceTrust(() => this.#soon(() => daemon.restart())),
+      vscode.workspace.onDidChangeConfiguration((change) => {
+        if (change.affectsConfiguration("ollm.daemon")) {
+          this.#soon(() => daemon.restart());
+        } else if (change.affectsConfiguration("ollm")) {
+          this.#soon(() => this.sendSettings());
+        }
+      }),
+    );
+  }
+
+  dispose(): void {
+    this.#following.dispose();
+  }
+
+  /** Ask the daemon what counts now. */
+  async refresh(): Promise<void> {
+    const { bar, models, chat } = this.shown;
+    if (this.daemon.state.kind === "running") {
+      const [{ settings }, { providers }] = await Promise.all([
+        this.daemon.request("ollm/config/get", {}),
+        this.daemon.request("ollm/providers/list", {}),
+      ]);
+      const model = settings.find((setting) => setting.key === "model")?.value;
+      const provider = providers.find((one) => one.isDefault)?.name;
+      bar.know({ provider, model: typeof model === "string" ? model : undefined });
+      await setContext("hasServer", settings.some(({ key, origin }) => key === "provider" && origin.layer !== "default"));
+    }
+    this.#lookAtLanguage();
+    models.refresh();
+    chat.refresh();
+  }
+
+  /** Tell the daemon the settings of the editor. */
+  async sendSettings(): Promise<void> {
+    if (this.daemon.state.kind === "running") {
+      await this.daemon.request("ollm/config/set", await this.preparation.settings());
+    }
+    await this.refresh();
+  }
+
+  #lookAtLanguage(): void {
+    const language = vscode.window.activeTextEditor?.document.languageId;
+    const completion = vscode.workspace.getConfiguration("ollm.completion");
+    const languages = completion.get<Record<string, boolean>>("languages", {});
+    const offered = (language === undefined ? undefined : languages[language]) ?? completion.get("enabled", true);
+    this.shown.bar.know({ language, offered });
+  }
+
+  /** Called for each delta of each stream, so it does nothing most of the time. */
+  #await(message: string | undefined): void {
+    if (message !== undefined || this.#awaits) {
+      this.#awaits = message !== undefined;
+      this.shown.bar.know({ working: message });
+    }
+  }
+
+  #soon(action: () => Promise<void>): void {
+    action().catch((error: unknown) => this.log.debug(sentence(error)));
+  }
+}
+
+export async function setContext(key: string, value: unknown): Promise<void> {
+  await vscode.commands.executeCommand("setContext", `ollm.${key}`, value);
+}
+
+function on(listening: { dispose(): unknown }): vscode.Disposable {
+  return new vscode.Disposable(() => void listening.dispose());
+}
