@@ -27,6 +27,7 @@ from pydantic import SecretStr
 from ollm_daemon.domain import (
     ChatRequest,
     Credentials,
+    Identity,
     InfillRequest,
     ModelInfo,
     ProviderEvent,
@@ -102,6 +103,11 @@ class EmbeddedProvider(OpenAICompatibleProvider):
     async def is_loading(self, model: str) -> bool:
         """Whether the child has yet to start."""
         return not self._server.running
+
+    async def identify(self) -> Identity:
+        """As `ProviderAdapter.identify`; starts the child when it is not running."""
+        await self._ensure_running()
+        return await super().identify()
 
     async def connect_ahead(self) -> None:
         """Nothing: the child starts with the first request."""

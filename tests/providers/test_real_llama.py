@@ -18,6 +18,7 @@ import pytest
 from anyio.abc import Process
 from pydantic import SecretStr
 
+from ollm_daemon.checkup import check_provider
 from ollm_daemon.domain import (
     ChatRequest,
     ContextFile,
@@ -254,6 +255,14 @@ async def test_a_child_that_crashes_is_started_once_more(tiny_model: Path) -> No
         assert isinstance(error, UnreachableError)
         assert "crashed twice" in str(error)
         assert "Restart the daemon" in error.hint
+
+
+async def test_it_is_tried_out_before_anybody_has_asked_it(tiny_model: Path) -> None:
+    async with embedded(tiny_model) as provider:
+        checkup = await check_provider(provider, None, generate=True)
+        assert checkup.state == "ready", checkup.problems
+        assert checkup.trial is not None
+        assert checkup.trial.model == "tiny"
 
 
 async def crash(provider: EmbeddedProvider) -> None:

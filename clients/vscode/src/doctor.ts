@@ -5,7 +5,16 @@ import { sentence } from "./errors.js";
 import type { DetectedServer, EffectiveSetting, ModelInfo, ProvidersCheckResult, StatusResult } from "./protocol.gen.js";
 import type { Wire } from "./wire.js";
 
-const SIGNS = { ready: "✅", loading: "⏳", locked: "🔑", unreachable: "❌", broken: "❌" } as const;
+function nameOf(state: ProvidersCheckResult["state"]): string {
+  const names = {
+    ready: l10n.t("ready"),
+    loading: l10n.t("loading a model"),
+    locked: l10n.t("wants an API key"),
+    unreachable: l10n.t("cannot be reached"),
+    broken: l10n.t("does not work"),
+  };
+  return names[state];
+}
 
 /** Try every provider that is in use or answers. `tell` names each that is being looked at. */
 export async function examine(wire: Wire, tell: (provider: string) => void, token?: CancellationToken): Promise<string> {
@@ -22,7 +31,7 @@ export async function examine(wire: Wire, tell: (provider: string) => void, toke
     sections.push(
       await wire.request("ollm/providers/check", { provider: provider.name, generate: true }, token).then(
         renderCheck,
-        (error: unknown) => `## ❌ ${provider.name}\n\n${sentence(error)}\n`,
+        (error: unknown) => `## ${provider.name}\n\n${sentence(error)}\n`,
       ),
     );
   }
@@ -30,7 +39,7 @@ export async function examine(wire: Wire, tell: (provider: string) => void, toke
   return [
     `# ${l10n.t("Doctor")}\n`,
     `ollm-daemon ${status.version}, ${l10n.t("protocol {0}", status.protocolVersion)}\n`,
-    ...problems.map(({ message, hint }) => `- ⚠️ ${message}${hint ? ` ${hint}` : ""}`),
+    ...problems.map(({ message, hint }) => `- ${message}${hint ? ` ${hint}` : ""}`),
     ...sections,
     ...(others.length > 0 ? [renderOthers(others)] : []),
   ].join("\n");
@@ -38,7 +47,7 @@ export async function examine(wire: Wire, tell: (provider: string) => void, toke
 
 export function renderCheck(check: ProvidersCheckResult): string {
   const { provider, baseUrl, backend, version, state, trial } = check;
-  const lines = [`## ${SIGNS[state]} ${provider}`, "", `${backend}${version ? ` ${version}` : ""}${baseUrl ? ` · ${baseUrl}` : ""}`];
+  const lines = [`## ${provider}: ${nameOf(state)}`, "", `${backend}${version ? ` ${version}` : ""}${baseUrl ? ` · ${baseUrl}` : ""}`];
   for (const problem of check.problems) {
     lines.push("", `**${problem.message}**${problem.hint ? ` ${problem.hint}` : ""}`);
   }
@@ -98,7 +107,13 @@ function shown(key: string, value: unknown): string {
     return "…";
   }
   if (key.endsWith(".baseUrl")) {
-    return /\/\/(localhost|127\.|\[::1\])/.test(value) ? "(this machine)" : "(another machine)";
+    return /^https?:\/\/(localhost|127\.[\d.]+|\[::1\])(:|\/|$)/i.test(value) ? "(this machine)" : "(another machine)";
   }
-  return /\.(headers|proxy|extraBody|apiKey|\w+(File|Cert|Key|Path))\b/.test(key) || key.startsWith("privacy.") ? "…" : value;
+  const isPrivate = /\.(headers|proxy|extraBody|apiKey|\w+(File|Cert|Key|Path))\b/.test(key) || key.startsWith("privacy.");
+  return isPrivate || isPlace(value) ? "…" : value;
+}
+
+/** Whether it may be a path or an address, as names of models sometimes are. */
+function isPlace(value: string): boolean {
+  return /^[~/.]|^[a-z]:|\/\/|\\/i.test(value);
 }

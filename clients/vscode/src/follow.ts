@@ -18,6 +18,7 @@ export class Follower implements vscode.Disposable {
   readonly #following: vscode.Disposable;
   /** Whether the bar says that a model is awaited. */
   #awaits = false;
+  readonly #told = new Set<string>();
 
   constructor(
     private readonly daemon: Daemon,
@@ -35,7 +36,11 @@ export class Follower implements vscode.Disposable {
         }
       }),
       on(daemon.on("ollm/completion/didChange", ({ state, message }) => {
-        bar.know({ unavailable: state === "ready" ? undefined : (message ?? vscode.l10n.t("Nothing can be offered.")) });
+        const unavailable = message ?? vscode.l10n.t("Nothing can be offered.");
+        bar.know({ unavailable: state === "ready" ? undefined : unavailable });
+        if (state === "unavailable") {
+          void this.#tellOnce(unavailable);
+        }
       })),
       on(daemon.on("ollm/models/didChange", () => this.#soon(() => this.refresh()))),
       on(daemon.on("ollm/config/didChange", () => this.#soon(() => this.refresh()))),
@@ -95,6 +100,18 @@ export class Follower implements vscode.Disposable {
     if (message !== undefined || this.#awaits) {
       this.#awaits = message !== undefined;
       this.shown.bar.know({ working: message });
+    }
+  }
+
+  /** A window that types on hears of one trouble once. */
+  async #tellOnce(trouble: string): Promise<void> {
+    if (!this.#told.has(trouble)) {
+      this.#told.add(trouble);
+      const [doctor, setUp] = [vscode.l10n.t("Doctor"), vscode.l10n.t("Set Up…")];
+      const chosen = await vscode.window.showWarningMessage(trouble, doctor, setUp);
+      if (chosen) {
+        await vscode.commands.executeCommand(chosen === doctor ? "ollm.doctor" : "ollm.setUp");
+      }
     }
   }
 

@@ -51,7 +51,7 @@ export function toWireTools(tools: readonly RequestTool[]): Tool[] {
 export function toInput(call: ToolCall): object | undefined {
   try {
     const input: unknown = JSON.parse(call.arguments || "{}");
-    return typeof input === "object" && input !== null ? input : undefined;
+    return typeof input === "object" && input !== null && !Array.isArray(input) ? input : undefined;
   } catch {
     return undefined;
   }

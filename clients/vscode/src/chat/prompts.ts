@@ -65,12 +65,17 @@ export function commitMessages(diff: string): Message[] {
 export function codeIn(answer: string): string {
   const opening = /^[ \t]*(`{3,}|~{3,})[^\n`]*\n/m.exec(answer);
   if (!opening) {
-    return answer.trim() === "" ? "" : answer.replace(/^\n+|\s+$/g, "");
+    const isOpening = /^\s*((`{3,}|~{3,})[^\n`]*)?$/.test(answer);
+    return isOpening ? "" : withoutMarks(answer.replace(/^\n+|\s+$/g, ""));
   }
   const fence = opening[1] ?? "```";
   const body = answer.slice(opening.index + opening[0].length);
   const end = new RegExp(`(^|\\n)[ \\t]*${fence}[ \\t]*(\\n|$)`).exec(body);
   const code = end ? body.slice(0, end.index) : body.replace(/\n?[ \t]*[`~]{1,3}$/, "");
+  return withoutMarks(code);
+}
+
+function withoutMarks(code: string): string {
   return code.replace(/<\/?selection>/g, "");
 }
 

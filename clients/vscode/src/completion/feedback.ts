@@ -21,29 +21,34 @@ export interface Change {
 
 export class OfferWatch {
   #offer: Offer | undefined;
-  #known = "";
+  /** The last one that was told of as shown. */
+  #told: Offer | undefined;
 
   constructor(private readonly tell: (feedback: CompletionFeedbackParams) => void) {}
 
-  /** VS Code got an offer to show; the same one told again is no second one. */
+  /** VS Code got an offer to show; the rest of the one before is no second one. */
   shown(offer: Offer): void {
-    const end = `${offer.uri}\n${offer.offset + offer.text.length}\n${offer.text.slice(-20)}`;
     this.#offer = offer;
-    if (end !== this.#known) {
-      this.#known = end;
+    if (!this.#told || !isRest(offer, this.#told)) {
+      this.#told = offer;
       this.tell({ event: "shown" });
     }
   }
 
   /** VS Code runs the command of an offer that was accepted; the daemon hears of it by itself. */
   accepted(): void {
-    this.#offer = undefined;
+    this.#forget();
   }
 
-  changed(uri: string, change: Change): void {
+  changed(uri: string, told: Change): void {
     const offer = this.#offer;
-    if (offer?.uri !== uri || (change.offset === offer.offset && change.text === offer.text)) {
-      return; // the whole of it: `accepted` follows
+    if (offer?.uri !== uri) {
+      return;
+    }
+    const change = from(offer.offset, told);
+    if (change.offset === offer.offset && change.text === offer.text) {
+      this.#forget(); // the whole of it: `accepted` follows, unless it was typed
+      return;
     }
     if (change.offset !== offer.offset || change.removed > 0 || !offer.text.startsWith(change.text)) {
       this.#end();
@@ -65,7 +70,26 @@ export class OfferWatch {
   }
 
   #end(): void {
-    this.#offer = undefined;
+    this.#forget();
     this.tell({ event: "rejected" });
   }
+
+  #forget(): void {
+    this.#offer = undefined;
+    this.#told = undefined;
+  }
+}
+
+/** Whether an offer is what is left of another one. */
+function isRest(offer: Offer, whole: Offer): boolean {
+  const isSameEnd = offer.offset + offer.text.length === whole.offset + whole.text.length;
+  return offer.uri === whole.uri && isSameEnd && whole.text.endsWith(offer.text);
+}
+
+/** A change without what it writes again before `offset`: VS Code replaces all since its offer began. */
+function from(offset: number, change: Change): Change {
+  const again = offset - change.offset;
+  return again > 0 && again <= change.removed && again < change.text.length
+    ? { offset, removed: change.removed - again, text: change.text.slice(again) }
+    : change;
 }

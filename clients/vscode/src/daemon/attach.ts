@@ -1,6 +1,6 @@
 /** Two ways to a daemon: start one on standard streams, or connect to one that listens. */
 
-import { spawn, type ChildProcess } from "node:child_process";
+import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
@@ -16,6 +16,7 @@ export interface Attached {
   lastWords(): string;
   /** Settles when the daemon is gone. */
   readonly gone: Promise<void>;
+  /** Its input ends; a daemon that was started and does not leave then is killed. */
   end(): void;
 }
 
@@ -31,14 +32,15 @@ export function start(found: Found, cwd: string, logLevel: string, log: (line: s
   });
   let last = "";
   let rest = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+  const hear = (text: string): void => {
     const lines = (rest + text).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines.filter((line) => line.trim() !== "")) {
       last = line.trim();
       log(last);
     }
-  });
+  };
+  child.stderr.setEncoding("utf8").on("data", hear).once("end", () => hear("\n"));
   const gone = new Promise<void>((resolve) => {
     child.once("error", (error) => {
       last = error.message;
@@ -46,13 +48,12 @@ export function start(found: Found, cwd: string, logLevel: string, log: (line: s
     });
     child.once("close", () => resolve());
   });
-  return { reader: child.stdout, writer: child.stdin, lastWords: () => last, gone, end: () => endChild(child) };
-}
-
-/** It was told to `exit`; one that does not is ended. */
-function endChild(child: ChildProcess): void {
-  const force = setTimeout(() => child.kill(), LEAVE_MS);
-  child.once("close", () => clearTimeout(force));
+  const end = (): void => {
+    child.stdin.end();
+    const force = setTimeout(() => child.kill("SIGKILL"), LEAVE_MS);
+    void gone.then(() => clearTimeout(force));
+  };
+  return { reader: child.stdout, writer: child.stdin, lastWords: () => last, gone, end };
 }
 
 /**
@@ -107,17 +108,24 @@ export async function tokenOf(
   home: string,
 ): Promise<string | undefined> {
   const name = address.host === "127.0.0.1" ? "" : `${address.host.replaceAll(":", "_")}-`;
-  const state = environment["XDG_STATE_HOME"] ?? join(home, ".local", "state");
+  const state = environment["XDG_STATE_HOME"] || join(home, ".local", "state");
   for (const base of [environment["XDG_RUNTIME_DIR"], state]) {
     if (base) {
-      const text = await readFile(join(base, "ollm", "run", `daemon-${name}${address.port}.json`), "utf8").catch(
-        () => "{}",
-      );
-      const { token } = JSON.parse(text) as { token?: unknown };
-      if (typeof token === "string") {
-        return token;
+      const file = join(base, "ollm", "run", `daemon-${name}${address.port}.json`);
+      const said = await readFile(file, "utf8").then(parsed, () => undefined);
+      if (typeof said?.token === "string") {
+        return said.token;
       }
     }
   }
   return undefined;
+}
+
+/** What a file says that may be any text. */
+function parsed(text: string): { token?: unknown } | undefined {
+  try {
+    return (JSON.parse(text) as { token?: unknown } | null) ?? undefined;
+  } catch {
+    return undefined;
+  }
 }

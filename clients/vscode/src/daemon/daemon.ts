@@ -43,6 +43,7 @@ const SELECTOR = ["file", "untitled", "vscode-vfs", "vscode-notebook-cell"].map(
 export class Daemon implements Wire, vscode.Disposable {
   #state: DaemonState = { kind: "stopped" };
   #client: LanguageClient | undefined;
+  #attached: Attached | undefined;
   #starting: Promise<LanguageClient> | undefined;
   #stopping: Promise<void> | undefined;
   #waiting: NodeJS.Timeout | undefined;
@@ -72,6 +73,9 @@ export class Daemon implements Wire, vscode.Disposable {
     params: Requests[M]["params"],
     token?: vscode.CancellationToken,
   ): Promise<Requests[M]["result"]> {
+    if (this.#state.kind === "failed") {
+      throw new Trouble(this.#state.reason); // whoever asks in the background must not start it again and again
+    }
     const client = await this.start();
     try {
       // A token that is `undefined` would be sent as a second, positional parameter.
@@ -157,6 +161,7 @@ export class Daemon implements Wire, vscode.Disposable {
         client.onNotification(method, (params: unknown) => this.#hear(method, params));
       }
       this.#client = client;
+      this.#attached = attached;
       const version = client.initializeResult?.serverInfo?.version ?? "";
       this.#become({ kind: "running", version });
       void this.#watch(client, attached);
@@ -218,6 +223,8 @@ export class Daemon implements Wire, vscode.Disposable {
       await client.stop().catch(() => undefined);
     }
     await client?.dispose().catch(() => undefined);
+    this.#attached?.end();
+    this.#attached = undefined;
     this.#become({ kind: "stopped" });
   }
 

