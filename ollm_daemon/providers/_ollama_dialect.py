@@ -262,18 +262,21 @@ def decode_entries(document: Any) -> list[dict[str, Any]]:
     ]
 
 
-def decode_model(entry: dict[str, Any], loaded: dict[str, int | None] | None) -> ModelInfo:
+def decode_model(
+    entry: dict[str, Any], loaded: dict[str, int | None] | None, wanted: int | None = None
+) -> ModelInfo:
     """One entry of `/api/tags`.
 
     Args:
         loaded: What is in memory with the window of each, or `None` when that is not known.
+        wanted: The window that requests ask for, which a model that is not in memory will get.
     """
     name = entry["name"]
     details = entry.get("details")
     details = details if isinstance(details, dict) else {}
     return ModelInfo(
         id=name,
-        context_length=(loaded or {}).get(name),
+        context_length=loaded[name] if loaded and name in loaded else wanted,
         max_context_length=count(details.get("context_length")),
         size_bytes=count(entry.get("size")),
         parameter_size=text_of(details.get("parameter_size")),

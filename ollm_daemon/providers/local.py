@@ -89,7 +89,7 @@ class LocalProvider(HttpProvider):
         """As `ProviderAdapter.list_models`, from `GET /api/tags`; what is in memory from `/api/ps`."""
         tags = await self.http.get_json("/api/tags")
         loaded = await self._loaded_models()
-        return [decode_model(entry, loaded) for entry in decode_entries(tags)]
+        return [decode_model(entry, loaded, self.settings.context_length) for entry in decode_entries(tags)]
 
     async def show_model(self, model: str) -> ModelInfo:
         """As `ProviderAdapter.show_model`, from the list and `POST /api/show`."""

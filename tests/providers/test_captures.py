@@ -332,6 +332,9 @@ async def test_ollamas_own_models() -> None:
         assert await provider.is_loading("tiny")
         assert not await provider.is_loading("smollm2")
         assert not await provider.is_loading("smollm2:latest")
+        configured = KINDS["local"](settings_for(upstream.url, "local", "ollama", context_length=1024))
+        windows = {model.id: model.context_length for model in await configured.list_models()}
+        assert windows == {"smollm2:latest": 2048, "tiny:latest": 1024}, "what it has, or will be given"
 
 
 # The decoders alone

@@ -17,6 +17,8 @@ export interface ChatModel {
   capabilities: { imageInput: boolean; toolCalling: boolean };
   provider: string;
   model: string;
+  /** Tokens of its window, where the server tells. */
+  window: number | undefined;
 }
 
 /** Of a server that does not tell: what Ollama gives a model on a machine with little memory. */
@@ -31,7 +33,7 @@ export function isForChat(model: ModelInfo): boolean {
 }
 
 export function toChatModel(provider: ProviderInfo, model: ModelInfo): ChatModel {
-  const window = windowOf(model);
+  const window = model.contextLength ?? Math.min(model.maxContextLength ?? USUAL_WINDOW, USUAL_WINDOW);
   const maxOutputTokens = Math.min(LONGEST_ANSWER, Math.floor(window / 4));
   const facts = [model.parameterSize, model.quantization, l10n.t("{0} tokens", window.toLocaleString())];
   return {
@@ -49,19 +51,15 @@ export function toChatModel(provider: ProviderInfo, model: ModelInfo): ChatModel
     },
     provider: provider.name,
     model: model.id,
+    window: model.contextLength,
   };
 }
 
-/** The window the server has given it, or what it would surely give. */
-export function windowOf(model: ModelInfo): number {
-  return model.contextLength ?? Math.min(model.maxContextLength ?? USUAL_WINDOW, USUAL_WINDOW);
-}
-
-/** Why tools and messages cannot fit a model's window, or nothing. */
+/** Why tools and messages cannot fit a model's window, or nothing. An unknown window is the server's to judge. */
 export function tooLarge(model: ChatModel, tools: readonly unknown[], messages: readonly unknown[]): string | undefined {
-  const window = model.maxInputTokens + model.maxOutputTokens;
+  const { window } = model;
   const forTools = estimate(tools);
-  if (tools.length === 0 || forTools + estimate(messages) < window) {
+  if (window === undefined || tools.length === 0 || forTools + estimate(messages) < window) {
     return undefined;
   }
   return l10n.t(

@@ -2,7 +2,7 @@
 
 import * as vscode from "vscode";
 import { Trouble, sentence, wasCancelled } from "../errors.js";
-import type { ChatParams, Delta, GenerationOptions } from "../protocol.gen.js";
+import type { ChatParams, Delta, GenerationOptions, ModelInfo } from "../protocol.gen.js";
 import type { Wire } from "../wire.js";
 import { toInput, toWireMessages, toWireTools, type RequestMessage } from "./messages.js";
 import { estimate, isForChat, toChatModel, tooLarge, type ChatModel } from "./models.js";
@@ -41,21 +41,38 @@ export class ChatProvider implements vscode.LanguageModelChatProvider<ChatModel>
     }
     try {
       const { providers } = await this.wire.request("ollm/providers/list", {}, token);
-      const asked = providers.filter((one) => wanted !== "chosen" || one.isDefault);
+      // The model for a try stays out of the way of real ones.
+      const asked = providers.filter((one) => one.isDefault || (wanted !== "chosen" && one.kind !== "embedded"));
+      // VS Code chooses the first one for a user who has not.
+      asked.sort((left, right) => Number(right.isDefault) - Number(left.isDefault));
       const lists = await Promise.all(
         asked.map(async (provider) => {
-          const { models } = await this.wire.request("ollm/models/list", { provider: provider.name }, token).catch(
-            (error: unknown) => {
-              this.log.debug(`${provider.name}: ${sentence(error)}`);
-              return { models: [] };
-            },
-          );
+          const models = await this.#modelsOf(provider.name, token);
           return models.filter(isForChat).map((model) => toChatModel(provider, model));
         }),
       );
       return lists.flat();
     } catch (error) {
       this.log.debug(`No models for VS Code's chat: ${sentence(error)}`);
+      return [];
+    }
+  }
+
+  /** None of a provider that does not answer. Servers whose list leaves out what a model can do are asked for each. */
+  async #modelsOf(provider: string, token: vscode.CancellationToken): Promise<ModelInfo[]> {
+    try {
+      const { models } = await this.wire.request("ollm/models/list", { provider }, token);
+      return await Promise.all(
+        models.map(async (listed) => {
+          if (listed.capabilities) {
+            return listed;
+          }
+          const asked = { provider, model: listed.id };
+          return (await this.wire.request("ollm/models/show", asked, token).catch(() => ({ model: listed }))).model;
+        }),
+      );
+    } catch (error) {
+      this.log.debug(`${provider}: ${sentence(error)}`);
       return [];
     }
   }

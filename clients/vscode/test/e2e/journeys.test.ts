@@ -133,6 +133,30 @@ describe("a user", () => {
     expect(await answer.last().textContent()).toMatch(/sea|ocean|water/i);
   });
 
+  it("asks an agent, which brings its tools, with nothing signed in", async () => {
+    ollama.answers["/api/chat"] = chat({ content: "All " }, { content: "is well." });
+    ollama.loaded = [{ name: "talker:1b", context_length: 32768 }];
+    ollama.asked.length = 0;
+    await open(ollamaAt(ollama.url));
+    // VS Code's own agent is off until its models were looked at once, or somebody signed in.
+    await window.run("Chat: Manage Language Models");
+    await window.page.locator(".models-management-editor, .monaco-table", { hasText: "talker:1b" }).first().waitFor();
+    await window.page.keyboard.press("Escape");
+    await window.run("Chat: Open Chat");
+    await window.page.locator(".chat-input-toolbars .action-label", { hasText: "talker:1b" }).waitFor();
+    await window.page.locator(".interactive-session", { hasText: "Set BYOK utility models" }).waitFor();
+    const field = window.page.locator(".interactive-session .chat-editor-container");
+    await field.click();
+    await window.page.keyboard.type("How are things?");
+    await window.page.keyboard.press("Enter");
+    const answer = window.page.locator(".interactive-session .interactive-response .rendered-markdown");
+    await until(async () => ((await answer.last().textContent()) ?? "").includes("All is well."), "an answer");
+    await window.picture("agent");
+    const asked = ollama.last("/api/chat");
+    console.log(`an agent sends ${(asked["tools"] as unknown[]).length} tools`);
+    expect((asked["messages"] as { role: string }[])[0]?.role).toBe("system");
+  });
+
   it("has a selection edited, looks at the difference and accepts it", async () => {
     ollama.answers["/api/chat"] = chat(
       { content: "```python\ndef fibonacci(n):\n    previous, current = 0, 1\n" },

@@ -10,10 +10,12 @@ export class ScriptedOllama {
   /** Requests whose socket was closed before their answer was whole. */
   readonly left: string[] = [];
   models = ["talker:1b"];
+  /** Entries of `/api/ps`. */
+  loaded: { name: string; context_length: number }[] = [];
   readonly answers: Record<string, Answer> = {
     "/api/version": (_body, response) => send(response, { version: "0.30.1" }),
     "/api/tags": (_body, response) => send(response, { models: this.models.map(entry) }),
-    "/api/ps": (_body, response) => send(response, { models: [] }),
+    "/api/ps": (_body, response) => send(response, { models: this.loaded }),
     "/api/show": (_body, response) =>
       send(response, {
         details: { family: "llama" },
@@ -101,6 +103,7 @@ export function record(response: ServerResponse, value: object): void {
 }
 
 function entry(name: string): object {
-  const details = { family: "llama", parameter_size: "1.2B", quantization_level: "Q4_K_M" };
-  return { name, model: name, size: 1_300_000_000, digest: "0".repeat(64), details };
+  const details = { family: "llama", parameter_size: "1.2B", quantization_level: "Q4_K_M", context_length: 32768 };
+  const capabilities = name.includes("embed") ? ["embedding"] : ["completion", "tools", "vision", "thinking"];
+  return { name, model: name, size: 1_300_000_000, digest: "0".repeat(64), details, capabilities };
 }

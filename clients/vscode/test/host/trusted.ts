@@ -245,13 +245,19 @@ function define(): void {
         description: "What it does, at length. ".repeat(50),
         inputSchema: { type: "object" },
       }));
+      ollama.loaded = [{ name: "talker:1b", context_length: 2048 }];
+      await vscode.commands.executeCommand("ollm.models.refresh");
+      const known = (): Promise<boolean> => talker().then((model) => model.maxInputTokens === 1536);
+      await until(known, "the window that it was loaded with");
       const asking = (async () => {
         const answer = await (await talker()).sendRequest([vscode.LanguageModelChatMessage.User("Hi")], { tools });
         for await (const piece of answer.text) {
           assert.fail(piece);
         }
       })();
-      await assert.rejects(asking, /40 tools take about [\d,]+ tokens, and the window of talker:1b has 4,096/);
+      await assert.rejects(asking, /40 tools take about [\d,]+ tokens, and the window of talker:1b has 2,048/);
+      ollama.loaded = [];
+      await vscode.commands.executeCommand("ollm.models.refresh");
     });
 
     it("that are gone are told of with what to do", async () => {

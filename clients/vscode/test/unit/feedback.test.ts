@@ -34,6 +34,7 @@ describe("an offer", () => {
     ["is rejected by other text once it is typed along", [typed(10, "h"), typed(11, "x")], [REJECTED]],
     ["is rejected by what is written elsewhere", [typed(3, "h")], [REJECTED]],
     ["is rejected by a deletion", [{ offset: 9, removed: 1, text: "" }], [REJECTED]],
+    ["is rejected by its own text in front of it", [{ offset: 7, removed: 0, text: "prehello world" }], [REJECTED]],
     ["is rejected by another word before it", [{ offset: 7, removed: 3, text: "abc" }], [REJECTED]],
     ["is rejected by its beginning in the place of other text", [{ offset: 10, removed: 1, text: "he" }], [REJECTED]],
     ["is rejected once", [typed(10, "x"), typed(11, "y")], [REJECTED]],
@@ -71,6 +72,12 @@ describe("an offer", () => {
   it("of other text is a second one", () => {
     watch.shown({ uri: URI, offset: 10, text: "hello there" });
     expect(told).toEqual([SHOWN, SHOWN]);
+  });
+
+  it("at another place is a second one", () => {
+    watch.shown({ uri: URI, offset: 50, text: "hello world" });
+    watch.shown({ uri: "file:///b.py", offset: 50, text: "hello world" });
+    expect(told).toEqual([SHOWN, SHOWN, SHOWN]);
   });
 
   it("that comes again after it was rejected is a second one", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { USUAL_WINDOW, estimate, isForChat, toChatModel, tooLarge, windowOf, type ChatModel } from "../../src/chat/models.js";
+import { USUAL_WINDOW, estimate, isForChat, toChatModel, tooLarge, type ChatModel } from "../../src/chat/models.js";
 import type { ModelInfo } from "../../src/protocol.gen.js";
 import { provider } from "./records.js";
 
@@ -10,7 +10,8 @@ describe("the window of a model", () => {
     ["is its largest where that is small", { maxContextLength: 2048 }, 2048],
     ["is the usual one where nothing is told", {}, USUAL_WINDOW],
   ])("%s", (_what, model, expected) => {
-    expect(windowOf({ id: "a", ...model })).toBe(expected);
+    const { maxInputTokens, maxOutputTokens } = toChatModel(provider(), { id: "a", ...model });
+    expect(maxInputTokens + maxOutputTokens).toBe(expected);
   });
 });
 
@@ -75,6 +76,11 @@ describe("tools and messages", () => {
 
   it("without any tool are left to the server to refuse", () => {
     expect(tooLarge(model, [], ["x".repeat(100_000)])).toBeUndefined();
+  });
+
+  it("are left to the server where nobody knows the window", () => {
+    const unknown = toChatModel(provider(), { id: "small", maxContextLength: 131_072 });
+    expect(tooLarge(unknown, [tool], ["x".repeat(100_000)])).toBeUndefined();
   });
 
   it("that cannot fit are told of with what to do", () => {

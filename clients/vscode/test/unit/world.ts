@@ -27,10 +27,14 @@ interface Manifest {
 
 export const MANIFEST = JSON.parse(readFileSync(join(CLIENT, "package.json"), "utf8")) as Manifest;
 
+const folders: string[] = [];
+
+afterAll(() => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true, maxRetries: 5 })));
+
 /** A folder that is removed after the tests of the file. */
 export function temporary(): string {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "ollm-unit-")));
-  afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+  folders.push(folder);
   return folder;
 }
 
