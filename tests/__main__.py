@@ -1,6 +1,7 @@
 """`python -m tests`: everything that must hold, in one run. `python -m tests fast` leaves out what needs a
 real model server, starts processes or takes seconds; `python -m tests heavy` runs what needs a large server,
-`python -m tests editors` what needs a real editor, and nothing else. Further arguments go to pytest."""
+`python -m tests editors` what needs a real editor, `python -m tests vscode` what needs a real VS Code, and
+nothing else. Further arguments go to pytest, or for VS Code to vitest."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from tests.node import NodeMissing, environment, npm
 
 ROOT = Path(__file__).parents[1]
 WORKERS = str(max(2, os.cpu_count() or 2))
@@ -30,6 +33,8 @@ CHECKS = {
 
 def main(arguments: list[str]) -> int:
     """Run the checks, then the tests; gives the exit code of the first that failed."""
+    if arguments[:1] == ["vscode"]:
+        return _run_in_vscode(arguments[1:])
     if arguments and (alone := ALONE.get(arguments[0])):
         return _run(f"{arguments[0]} tests", sys.executable, "-m", "pytest", *alone, *arguments[1:])
     selection, rest = (FAST, arguments[1:]) if arguments[:1] == ["fast"] else (EVERYTHING, arguments)
@@ -37,6 +42,15 @@ def main(arguments: list[str]) -> int:
         if code := _run(name, *_python(command)):
             return code
     return _run("tests", sys.executable, "-m", "pytest", *selection, *rest)
+
+
+def _run_in_vscode(rest: list[str]) -> int:
+    try:
+        command = npm("run", "--silent", "e2e", "--", *rest)
+    except NodeMissing as missing:
+        print(missing)
+        return 1
+    return _run("tests in VS Code", *command)
 
 
 def _python(command: tuple[str, ...]) -> tuple[str, ...]:
@@ -47,7 +61,7 @@ def _python(command: tuple[str, ...]) -> tuple[str, ...]:
 
 def _run(name: str, *command: str) -> int:
     started = time.monotonic()
-    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    code = subprocess.run(command, cwd=ROOT, check=False, env=environment()).returncode
     outcome = "ok" if code == 0 else f"failed with {code}"
     print(f"{name}: {outcome} in {time.monotonic() - started:.1f} s", flush=True)
     return code

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,7 @@ from typing import Any
 import pytest
 
 from protocol import generate
-
-CLIENT = generate.ROOT / "clients" / "vscode"
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    program = shutil.which(command[0])
-    if program is None:
-        pytest.fail(f"`{command[0]}` is not on PATH: install Node.js 20 or later, which brings it.")
-    return subprocess.run(
-        [program, *command[1:]], cwd=CLIENT, capture_output=True, text=True, check=False, timeout=50
-    )
-
-
-def install() -> None:
-    """`npm ci`, unless what the lock names is there already."""
-    installed, lock = CLIENT / "node_modules" / ".package-lock.json", CLIENT / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        done = run("npm", "ci", "--no-audit", "--no-fund")
-        assert done.returncode == 0, f"npm ci: {done.stderr}"
+from tests.node import CLIENT, run_npm
 
 
 def example(name: str, *path: str, **changes: Any) -> generate.Example:
@@ -48,10 +29,9 @@ def example(name: str, *path: str, **changes: Any) -> generate.Example:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400, func_only=True)
 def test_the_compiler_accepts_every_example_and_refuses_wrong_ones(tmp_path: Path) -> None:
-    """One test, so that two processes never install at once."""
-    install()
-    checked = run("npm", "run", "check")
+    checked = run_npm("run", "check", seconds=50)
     assert checked.returncode == 0, checked.stdout
 
     wrong = [
@@ -75,7 +55,9 @@ def test_the_compiler_accepts_every_example_and_refuses_wrong_ones(tmp_path: Pat
     project.write_text(
         json.dumps({"extends": str(CLIENT / "tsconfig.json"), "compilerOptions": options, "include": ["."]})
     )
-    refused = run("npm", "exec", "--", "tsc", "--noEmit", "--pretty", "false", "--project", str(project))
+    refused = run_npm(
+        "exec", "--", "tsc", "--noEmit", "--pretty", "false", "--project", str(project), seconds=50
+    )
 
     lines = examples.read_text(encoding="utf-8").splitlines()
     starts = {

@@ -41,8 +41,15 @@ export async function runInside(
     ["skipWelcome", "true"],
   ];
   const said: string[] = [];
+  const hear = (_type: string, args: unknown[]): void => {
+    const line = args.join(" ");
+    said.push(line);
+    if (line.includes("memory: ")) {
+      console.log(line);
+    }
+  };
   try {
-    await page.exposeFunction("codeAutomationLog", (_type: string, args: unknown[]) => said.push(args.join(" ")));
+    await page.exposeFunction("codeAutomationLog", hear);
     const ended = new Promise<number>((resolve, reject) => {
       void page.exposeFunction("codeAutomationExit", resolve);
       setTimeout(() => reject(new Error(`the suite ${suite} did not end:\n${said.join("\n")}`)), LIMIT_MS).unref();

@@ -133,6 +133,26 @@ function define(): void {
       assert.equal(await complete(typed), typed + (content.split("\n")[0]?.trimEnd() ?? ""));
     });
 
+    it("is taken word by word or refused, and the daemon hears of both", async () => {
+      const counts = async (): Promise<{ offered: number; accepted: number; rejected: number }> =>
+        (await api.daemon.request("ollm/status", {})).completion;
+      const before = await counts();
+      const typed = "count = letters.";
+      const editor = await newDocument(typed);
+      await vscode.commands.executeCommand("editor.action.inlineSuggest.trigger");
+      await until(async () => (await counts()).offered > before.offered, "an offer");
+      await until(async () => {
+        await vscode.commands.executeCommand("editor.action.inlineSuggest.acceptNextWord");
+        return (await counts()).accepted > before.accepted;
+      }, "a word of it is taken");
+      assert.ok(editor.document.getText().startsWith(typed));
+      await until(async () => {
+        await vscode.commands.executeCommand("editor.action.inlineSuggest.trigger");
+        await editor.edit((edit) => edit.insert(editor.selection.active, "\u00a7"));
+        return (await counts()).rejected > before.rejected;
+      }, "another key refuses what is left");
+    });
+
     it("is not asked for while it is paused, nor in a language that is off", async () => {
       const requests = async (): Promise<number> => (await api.daemon.request("ollm/status", {})).completion.requests;
       await vscode.commands.executeCommand("ollm.togglePause");
@@ -260,6 +280,22 @@ function define(): void {
       await vscode.commands.executeCommand("ollm.models.refresh");
     });
 
+    it("of a server that dies in mid-answer say so", async () => {
+      ollama.answers["/api/chat"] = (body, response) => {
+        stream(response);
+        record(response, { model: body["model"], message: { role: "assistant", content: "Half an " }, done: false });
+        setTimeout(() => response.destroy(), 50);
+      };
+      let text = "";
+      const asking = (async () => {
+        for await (const piece of (await (await talker()).sendRequest([vscode.LanguageModelChatMessage.User("Hi")])).text) {
+          text += piece;
+        }
+      })();
+      await assert.rejects(asking, /before it was complete|ended|broke|closed/);
+      assert.equal(text, "Half an ");
+    });
+
     it("that are gone are told of with what to do", async () => {
       ollama.answers["/api/chat"] = (_body, response) => {
         response.writeHead(404, { "Content-Type": "application/json" }).end('{"error":"model \\"talker:1b\\" not found"}');
@@ -366,19 +402,35 @@ function define(): void {
     });
   });
 
+  describe("diagnostics", () => {
+    it("hold settings, and no keys, prompts or addresses", async () => {
+      await api.keys.set("here", "sk-from-vscode");
+      await vscode.commands.executeCommand("ollm.copyDiagnostics");
+      const copied = await vscode.env.clipboard.readText();
+      assert.match(copied, /^extension: 0\.1\.0\nvscode: \d/);
+      assert.match(copied, /provider = here \(editor user settings\)/);
+      assert.doesNotMatch(copied, /sk-|127\.0\.0\.1|\/tmp/);
+      await api.keys.remove("here");
+    });
+  });
+
   describe("the window", () => {
     it("has one daemon, and grows by little", async () => {
       const status = await api.daemon.request("ollm/status", {});
       assert.equal(status.connections, 1);
-      const before = process.memoryUsage().rss;
-      for (let round = 0; round < 20; round++) {
-        for await (const piece of (await (await talker()).sendRequest([vscode.LanguageModelChatMessage.User("Hi")])).text) {
-          assert.ok(piece);
+      const chatOften = async (rounds: number): Promise<number> => {
+        for (let round = 0; round < rounds; round++) {
+          for await (const piece of (await (await talker()).sendRequest([vscode.LanguageModelChatMessage.User("Hi")])).text) {
+            assert.ok(piece);
+          }
         }
-      }
-      const grown = (process.memoryUsage().rss - before) / 1e6;
-      console.log(`memory: daemon ${Math.round((status.memoryBytes ?? 0) / 1e6)} MB, host +${grown.toFixed(1)} MB in 20 chats`);
-      assert.ok(grown < 60, `${grown} MB`);
+        return process.memoryUsage().rss / 1e6;
+      };
+      const before = await chatOften(10);
+      const grown = (await chatOften(50)) - before;
+      const daemon = Math.round((status.memoryBytes ?? 0) / 1e6);
+      console.log(`memory: daemon ${daemon} MB, extension host ${Math.round(before)} MB and ${grown.toFixed(1)} MB more after 50 chats`);
+      assert.ok(grown < 40, `${grown} MB`);
     });
   });
 

@@ -1,11 +1,9 @@
-import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { install, type Installation } from "../../src/daemon/install.js";
-import { locate } from "../../src/daemon/locate.js";
 import { sentence } from "../../src/errors.js";
-import { PYTHON, failure, program, runner, temporary, write } from "./world.js";
+import { failure, program, runner, temporary, write } from "./world.js";
 
 const STEPS = { making: "Making an environment…", daemon: "Installing the daemon…", model: "Installing a small model…" };
 const HINT = "Install Python 3.11 or later from python.org or your system's packages, then try again.";
@@ -122,25 +120,4 @@ describe("installing", () => {
     expect(log()).toHaveLength(2);
     expect(steps).toEqual([STEPS.making, STEPS.daemon]);
   });
-
-  it("with a real Python and a real wheel makes a daemon that is found", async () => {
-    wanted.wheel = join(folder, "ollm_daemon-9.9.9-py3-none-any.whl");
-    execFileSync(PYTHON, ["-c", WHEEL, wanted.wheel]);
-    program(join(bin, "python3"), `exec '${PYTHON}' "$@"`);
-    await installing();
-    const place = { setting: "", selectedPython: undefined, trustedFolders: [], path: bin, home: folder, storage: wanted.storage, windows: false };
-    expect(await locate(place, runner(folder))).toMatchObject({ origin: "storage", version: "9.9.9" });
-  });
 });
-
-/** Writes a wheel whose daemon knows its version. */
-const WHEEL = `
-import sys, zipfile
-with zipfile.ZipFile(sys.argv[1], "w") as wheel:
-    info = "ollm_daemon-9.9.9.dist-info/"
-    wheel.writestr("ollm_daemon/__init__.py", "")
-    wheel.writestr("ollm_daemon/__main__.py", "print('ollm-daemon 9.9.9')")
-    wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: ollm-daemon\\nVersion: 9.9.9\\n")
-    wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-    wheel.writestr(info + "RECORD", "")
-`;
