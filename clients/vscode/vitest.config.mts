@@ -5,5 +5,5 @@ export default defineConfig({
   resolve: {
     alias: { vscode: fileURLToPath(new URL("test/unit/vscode.ts", import.meta.url)) },
   },
-  test: { include: ["test/unit/**/*.test.ts"], testTimeout: 20_000 },
+  test: { include: ["test/unit/**/*.test.ts"], testTimeout: 20_000, maxWorkers: 2 },
 });

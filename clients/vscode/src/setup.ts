@@ -36,7 +36,9 @@ export async function setUp(daemon: Daemon, installEmbedded: () => Promise<void>
     servers.length > 0
       ? vscode.l10n.t("Which server is to answer?")
       : vscode.l10n.t("No server answers on this machine: start Ollama (`ollama serve`), LM Studio or another one, and look again.");
-  const chosen = await vscode.window.showQuickPick(choices, { title: vscode.l10n.t("Set up ollm"), placeHolder });
+  // The user may have to look elsewhere, to start a server or for its address.
+  const options = { title: vscode.l10n.t("Set up ollm"), placeHolder, ignoreFocusOut: true };
+  const chosen = await vscode.window.showQuickPick(choices, options);
   if (!chosen) {
     return;
   }
@@ -60,6 +62,7 @@ async function useAddress(): Promise<void> {
   const baseUrl = await vscode.window.showInputBox({
     prompt: vscode.l10n.t("Address of an OpenAI-compatible server, vLLM or Ollama"),
     placeHolder: "http://gpu-server:8000",
+    ignoreFocusOut: true,
     validateInput: (text) => (/^https?:\/\/[^/\s]+/.test(text) ? undefined : vscode.l10n.t("Begin with http:// or https://")),
   });
   if (baseUrl) {

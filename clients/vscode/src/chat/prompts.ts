@@ -82,7 +82,7 @@ function withoutMarks(code: string): string {
 /** As it may stand in the box of a commit: without fences and quotes around it. */
 export function commitText(answer: string): string {
   const plain = answer.includes("```") ? codeIn(answer) : answer;
-  return plain.trim().replace(/^(["'`])([^]*)\1$/, "$2");
+  return plain.trim().replace(/^(["'`])((?:(?!\1)[^])*)\1$/, "$2");
 }
 
 function quoted(excerpt: Excerpt): string {

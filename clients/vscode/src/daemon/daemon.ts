@@ -13,15 +13,10 @@ import {
   type Middleware,
 } from "vscode-languageclient/node";
 import { Trouble, sentence } from "../errors.js";
-import {
-  PROTOCOL_VERSION,
-  type ExperimentalCapability,
-  type InitializationOptions,
-  type Notifications,
-  type Requests,
-} from "../protocol.gen.js";
+import type { InitializationOptions, Notifications, Requests } from "../protocol.gen.js";
 import type { Disposable, Wire } from "../wire.js";
 import type { Attached } from "./attach.js";
+import { checkProtocol } from "./protocol.js";
 import { Restarts } from "./restarts.js";
 
 export type DaemonState =
@@ -38,6 +33,8 @@ export interface Start {
   upgrade: string;
 }
 
+/** A daemon answers in a moment; what listens at a port may be something else. */
+const ANSWER_MS = 20_000;
 const SELECTOR = ["file", "untitled", "vscode-vfs", "vscode-notebook-cell"].map((scheme) => ({ scheme }));
 
 export class Daemon implements Wire, vscode.Disposable {
@@ -151,17 +148,13 @@ export class Daemon implements Wire, vscode.Disposable {
       const start = await this.prepare();
       ({ attached } = start);
       client = this.#newClient(start);
-      const isGone = attached.gone.then(() => {
-        throw new Trouble(`${vscode.l10n.t("The daemon ended before it answered.")} ${attached?.lastWords() ?? ""}`);
-      });
-      isGone.catch(() => undefined);
-      await Promise.race([client.start(), isGone]);
-      checkProtocol(client, start.upgrade);
+      this.#attached = attached;
+      await Promise.race([client.start(), silence(attached)]);
+      checkProtocol(client.initializeResult?.capabilities.experimental, start.upgrade);
       for (const method of this.#listeners.keys()) {
         client.onNotification(method, (params: unknown) => this.#hear(method, params));
       }
       this.#client = client;
-      this.#attached = attached;
       const version = client.initializeResult?.serverInfo?.version ?? "";
       this.#become({ kind: "running", version });
       void this.#watch(client, attached);
@@ -215,8 +208,10 @@ export class Daemon implements Wire, vscode.Disposable {
   }
 
   async #close(): Promise<void> {
-    const opening = this.#starting;
-    await opening?.catch(() => undefined);
+    if (this.#starting) {
+      this.#attached?.end(); // one that never answers must not keep the next one waiting
+      await this.#starting.catch(() => undefined);
+    }
     const client = this.#client;
     this.#client = undefined;
     if (client?.state === ClientState.Running) {
@@ -240,39 +235,14 @@ export class Daemon implements Wire, vscode.Disposable {
   }
 }
 
-/** A daemon of another major version speaks another language; one of an earlier minor version lacks methods. */
-function checkProtocol(client: LanguageClient, upgrade: string): void {
-  const experimental = client.initializeResult?.capabilities.experimental as
-    | { ollm?: ExperimentalCapability }
-    | undefined;
-  const theirs = experimental?.ollm?.protocolVersion;
-  if (theirs === undefined) {
-    throw new Trouble(vscode.l10n.t("What was started is no ollm-daemon."), vscode.l10n.t("Check ollm.daemon.path."));
-  }
-  const order = compareVersions(theirs, PROTOCOL_VERSION);
-  if (order < 0) {
-    throw new Trouble(
-      vscode.l10n.t("The daemon speaks version {0} of the protocol, which is too old: this extension needs {1}.", theirs, PROTOCOL_VERSION),
-      vscode.l10n.t("Run `{0}`, then restart it.", upgrade),
-    );
-  }
-  if (major(theirs) !== major(PROTOCOL_VERSION)) {
-    throw new Trouble(
-      vscode.l10n.t("The daemon speaks version {0} of the protocol, which this extension does not know.", theirs),
-      vscode.l10n.t("Update the extension."),
-    );
-  }
-}
-
-/** Negative when `left` is the earlier one. */
-export function compareVersions(left: string, right: string): number {
-  return major(left) - major(right) || minor(left) - minor(right);
-}
-
-function major(version: string): number {
-  return Number(version.split(".")[0]);
-}
-
-function minor(version: string): number {
-  return Number(version.split(".")[1] ?? 0);
+/** Rejects when the daemon ends, or says nothing for too long, before it has answered. */
+async function silence(attached: Attached): Promise<never> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<string>((resolve) => {
+    timer = setTimeout(() => resolve(vscode.l10n.t("The daemon did not answer.")), ANSWER_MS);
+  });
+  const ended = attached.gone.then(() => vscode.l10n.t("The daemon ended before it answered."));
+  const what = await Promise.race([late, ended]);
+  clearTimeout(timer);
+  throw new Trouble(`${what} ${attached.lastWords()}`.trim());
 }

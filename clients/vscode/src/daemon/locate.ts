@@ -50,7 +50,7 @@ const OLDEST_PYTHON = [3, 11] as const;
 /** Every place a daemon may be at, the most telling first. */
 export function candidates(place: Place): Candidate[] {
   if (place.setting) {
-    return [named(place.setting)];
+    return [named(place.setting.replace(/^~(?=[\\/])/, place.home))];
   }
   const bin = place.windows ? "Scripts" : "bin";
   const exe = place.windows ? ".exe" : "";
@@ -95,18 +95,17 @@ export async function locate(place: Place, run: Run): Promise<Found> {
   );
 }
 
-/** The command that brings a daemon up to date, by where it came from. */
-export function upgradeCommand(found?: Candidate): string {
-  switch (found?.origin) {
-    case "tools":
-      return "uv tool upgrade ollm-daemon";
-    case "python":
-    case "workspace":
-    case "storage":
-      return `${found.command} -m pip install --upgrade ollm-daemon`;
-    default:
-      return "pip install --upgrade ollm-daemon";
+/** What brings a daemon up to date, by where it came from. */
+export function upgradeStep(found?: Candidate): string {
+  const run = (command: string): string => l10n.t("Run `{0}`", command);
+  if (found?.origin === "storage") {
+    return l10n.t("Run the command “ollm: Install the Daemon”");
   }
+  if (found?.origin === "tools" || found?.command.includes(join(".local", "bin"))) {
+    return run("uv tool upgrade ollm-daemon");
+  }
+  const isPython = found !== undefined && found.args.length > 0;
+  return run(isPython ? `"${found.command}" -m pip install --upgrade ollm-daemon` : "pip install --upgrade ollm-daemon");
 }
 
 /** Whether this Python is new enough: what `--version` printed. */
@@ -121,7 +120,7 @@ function pythonVersion(printed: string): [number, number] | undefined {
 }
 
 function named(path: string): Candidate {
-  const isPython = /^py(thon[\d.]*)?(\.exe)?$/.test(basename(path));
+  const isPython = /^py(thon[\d.]*t?)?(\.exe)?$/i.test(basename(path));
   return { origin: "setting", command: path, args: isPython ? MODULE : [] };
 }
 

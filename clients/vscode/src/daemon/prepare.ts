@@ -11,10 +11,11 @@ import { settingKeys, toLayers } from "../settings.js";
 import { dial, parseAddress, start, tokenOf } from "./attach.js";
 import type { Start } from "./daemon.js";
 import { install } from "./install.js";
-import { locate, upgradeCommand, type Place, type Ran, type Run } from "./locate.js";
+import { locate, upgradeStep, type Place, type Ran, type Run } from "./locate.js";
 
-/** Installing may fetch a model. */
-const RUN_MS = 600_000;
+/** Installing may fetch a model; asking for a version may not. */
+const INSTALL_MS = 600_000;
+const ASK_MS = 10_000;
 
 export class Preparation {
   /** The environment that the extension installs the daemon into. */
@@ -46,14 +47,14 @@ export class Preparation {
       const parsed = parseAddress(address);
       const token = (await tokenOf(parsed, process.env, homedir())) ?? (await this.keys.token());
       const attached = await dial(parsed);
-      return { attached, options: { ...options, ...(token && { token }) }, upgrade: upgradeCommand() };
+      return { attached, options: { ...options, ...(token && { token }) }, upgrade: upgradeStep() };
     }
-    const found = await locate(await this.#place(), runProgram);
+    const found = await locate(await this.#place(), (command, args) => runProgram(command, args, ASK_MS));
     this.log.info(`${found.command} is ollm-daemon ${found.version} (${found.origin})`);
     await vscode.workspace.fs.createDirectory(this.context.globalStorageUri);
     const level = configuration.get<string>("logLevel", "warning");
     const attached = start(found, this.context.globalStorageUri.fsPath, level, (line) => writeLine(this.log, line));
-    return { attached, options, upgrade: upgradeCommand(found) };
+    return { attached, options, upgrade: upgradeStep(found) };
   }
 
   /** Install the daemon that came with the extension. */
@@ -62,7 +63,7 @@ export class Preparation {
     const wheel = (await readdir(brought)).find((name) => name.endsWith(".whl")) ?? "";
     const wanted = { storage: this.#storage, wheel: join(brought, wheel), embedded, windows: isWindows() };
     const logged: Run = async (command, args) => {
-      const done = await runProgram(command, args);
+      const done = await runProgram(command, args, INSTALL_MS);
       this.log.info(`${command} ${args.join(" ")}: ${done.code ?? "?"}`);
       for (const line of `${done.stdout}\n${done.stderr}`.split("\n").filter((text) => text.trim() !== "")) {
         this.log.info(line);
@@ -99,12 +100,13 @@ async function selectedPython(folder: vscode.Uri | undefined): Promise<string | 
 }
 
 /** In the home folder, for what is in the folder that is open must not be run by accident. */
-async function runProgram(command: string, args: readonly string[]): Promise<Ran> {
+async function runProgram(command: string, args: readonly string[], timeout: number): Promise<Ran> {
   return new Promise((resolve) => {
-    execFile(command, args, { timeout: RUN_MS, windowsHide: true, cwd: homedir() }, (error, stdout, stderr) => {
+    const child = execFile(command, args, { timeout, windowsHide: true, cwd: homedir() }, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === "number" ? error.code : undefined;
       resolve({ code, stdout, stderr: stderr || (error?.message ?? "") });
     });
+    child.stdin?.end();
   });
 }
 

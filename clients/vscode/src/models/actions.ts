@@ -103,30 +103,42 @@ export class ModelActions {
 /** Configure a server that was found, and use it. */
 export async function useServer(server: DetectedServer): Promise<void> {
   const configuration = vscode.workspace.getConfiguration("ollm");
-  const { provider, settings } = providerFor(server);
+  const mine = configuration.inspect<Providers>("providers")?.globalValue ?? {};
+  const { provider, settings } = providerFor(server, mine);
   if (settings) {
-    const mine = configuration.inspect<Record<string, unknown>>("providers")?.globalValue ?? {};
-    await configuration.update("providers", { ...mine, [provider]: settings }, vscode.ConfigurationTarget.Global);
+    const entry = { ...mine[provider], ...settings };
+    await configuration.update("providers", { ...mine, [provider]: entry }, vscode.ConfigurationTarget.Global);
   }
   await choose("provider", provider);
   await choose("model", undefined);
 }
 
-/** What the settings say about a server: nothing new where a provider leads there already. */
-export function providerFor(server: DetectedServer): { provider: string; settings?: Record<string, string> } {
+type Providers = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+
+/**
+ * What the settings say about a server: nothing new where a provider leads there already, and a name of its own
+ * where the usual one leads elsewhere.
+ */
+export function providerFor(
+  server: DetectedServer,
+  known: Providers,
+): { provider: string; settings?: Record<string, string> } {
   if (server.provider !== undefined) {
     return { provider: server.provider };
   }
   const { baseUrl, backend } = server;
-  if (backend === "ollama") {
-    return { provider: "local", settings: { baseUrl } };
+  const [usual, kind] = KINDS[backend ?? ""] ?? [backend ?? "openai-compatible", "openai-compatible"];
+  const isFree = (name: string): boolean => (known[name]?.["baseUrl"] ?? baseUrl) === baseUrl;
+  let provider = usual;
+  for (let count = 2; !isFree(provider); count++) {
+    provider = `${usual}-${count}`;
   }
-  if (backend === "vllm") {
-    return { provider: "vllm", settings: { baseUrl } };
-  }
-  const name = backend ?? "openai-compatible";
-  return { provider: name, settings: { kind: "openai-compatible", baseUrl, ...(backend && { backend }) } };
+  const named = kind === "openai-compatible" && backend ? { backend } : {};
+  return { provider, settings: { ...(provider !== kind && { kind }), baseUrl, ...named } };
 }
+
+/** Backends that have an adapter of their own → the name of its provider, and its kind. */
+const KINDS: Readonly<Record<string, readonly [string, string]>> = { ollama: ["local", "local"], vllm: ["vllm", "vllm"] };
 
 /** Write a setting where it is set now: the workspace's stays the workspace's. */
 export async function choose(key: string, value: string | undefined): Promise<void> {

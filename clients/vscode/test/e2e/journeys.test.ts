@@ -96,18 +96,24 @@ describe.skipIf(leftOut)("a user", () => {
       const began = Date.now();
       folder = folderWith({ "series.py": CODE });
       window = await Window.open(browser, bare, folder);
-      const missing = window.notifications.filter({ hasText: "ollm-daemon is not installed" });
+      await window.run("Welcome: Open Walkthrough");
+      await window.row("Set Up Local Models").click();
+      await window.button("Start").click();
+      const missing = window.notifications.filter({ hasText: "ollm-daemon is not installed" }).first();
       await missing.locator(".monaco-button", { hasText: "Install" }).click();
       await until(async () => /local/.test((await window.bar.textContent()) ?? ""), "the daemon runs", 120_000);
-      await window.run("ollm: Set Up");
+      await window.page.locator(".getting-started-step", { hasText: "Choose a server" }).click();
+      await window.button("Look for Servers").click();
       await window.row("Try a small model").click();
       const answers = window.notifications.filter({ hasText: /SmolLM2.* answers: first word after \d+ ms/ });
       await answers.waitFor({ timeout: 180_000 });
       console.log(`first run: ${Math.round((Date.now() - began) / 1000)} s from an empty VS Code to a first word`);
-      await window.picture("first-run");
       await answers.locator(".monaco-button", { hasText: "Ask It Something" }).click();
       const answer = window.page.locator(".interactive-session .interactive-response .rendered-markdown");
       await until(async () => /sea|ocean|water/i.test((await answer.last().textContent()) ?? ""), "an answer", 120_000);
+      const done = window.page.locator(".getting-started-step .codicon-getting-started-step-checked");
+      await until(async () => (await done.count()) === 3, "three of four steps of the walkthrough are done");
+      await window.picture("first-run");
     } finally {
       bare.stop();
     }

@@ -92,6 +92,14 @@ function define(): void {
       assert.notEqual(await complete("value = alpha."), "value = alpha.");
     });
 
+    it("that hangs is ended by a restart", async () => {
+      const before = await api.daemon.pid();
+      process.kill(before, "SIGSTOP");
+      await api.daemon.restart();
+      assert.notEqual(await api.daemon.pid(), before);
+      await until(() => !isAlive(before), "the one that hung is gone");
+    });
+
     it("is restarted once, however often that is asked for", async () => {
       const starts: string[] = [];
       const watching = api.daemon.onDidChangeState((state) => starts.push(state.kind));
@@ -440,6 +448,14 @@ function define(): void {
 
   function localProvider(): never {
     return { kind: "provider", provider: { name: "local" } } as never;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
   }
 }
 

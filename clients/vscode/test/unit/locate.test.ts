@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, rmSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
-import { candidates, isRecentPython, locate, upgradeCommand, type Candidate, type Origin, type Place } from "../../src/daemon/locate.js";
+import { candidates, isRecentPython, locate, upgradeStep, type Origin, type Place } from "../../src/daemon/locate.js";
 import { sentence } from "../../src/errors.js";
 import { PYTHON, failure, program, runner, temporary, write } from "./world.js";
 
@@ -206,16 +206,17 @@ describe("a Python", () => {
   });
 });
 
-describe("the command that upgrades", () => {
-  it.each<[Origin, string]>([
-    ["tools", "uv tool upgrade ollm-daemon"],
-    ["python", "/x/python -m pip install --upgrade ollm-daemon"],
-    ["workspace", "/x/python -m pip install --upgrade ollm-daemon"],
-    ["storage", "/x/python -m pip install --upgrade ollm-daemon"],
-    ["path", "pip install --upgrade ollm-daemon"],
-    ["setting", "pip install --upgrade ollm-daemon"],
-  ])("of one from %s is %s", (origin, expected) => {
-    const found: Candidate = { origin, command: "/x/python", args: [] };
-    expect(upgradeCommand(found)).toBe(expected);
+describe("the step that upgrades", () => {
+  const module = ["-P", "-m", "ollm_daemon"];
+  it.each<[Origin, string, string[], string]>([
+    ["tools", "/home/ada/.local/bin/ollm-daemon", [], "Run `uv tool upgrade ollm-daemon`"],
+    ["path", "/home/ada/.local/bin/ollm-daemon", [], "Run `uv tool upgrade ollm-daemon`"],
+    ["python", "/my env/python", module, 'Run `"/my env/python" -m pip install --upgrade ollm-daemon`'],
+    ["workspace", "/x/python", module, 'Run `"/x/python" -m pip install --upgrade ollm-daemon`'],
+    ["storage", "/x/python", module, "Run the command “ollm: Install the Daemon”"],
+    ["path", "/usr/bin/ollm-daemon", [], "Run `pip install --upgrade ollm-daemon`"],
+    ["setting", "/x/ollm-daemon", [], "Run `pip install --upgrade ollm-daemon`"],
+  ])("of one from %s at %s", (origin, command, args, expected) => {
+    expect(upgradeStep({ origin, command, args })).toBe(expected);
   });
 });
