@@ -59,6 +59,19 @@ def problems(data: object) -> list[ConfigProblem]:
     return [*layer.problems, *errors]
 
 
+def from_vscode(settings: dict[str, object]) -> dict[str, object]:
+    """Settings of VS Code as the extension hands them on; each is one that the extension has."""
+    package = json.loads((ROOT / "clients/vscode/package.json").read_text(encoding="utf-8"))
+    known = {key for section in package["contributes"]["configuration"] for key in section["properties"]}
+    nested: dict[str, object] = {}
+    for key, value in settings.items():
+        assert key in known
+        first, *rest = key.removeprefix("ollm.").split(".")
+        if first != "daemon":
+            nested[first] = {rest[0]: value} if rest else value
+    return nested
+
+
 @pytest.mark.parametrize("block", cases("yaml"))
 def test_settings_in_yaml_load_without_a_problem(block: str) -> None:
     assert problems(parse_yaml(block).data) == []
@@ -67,6 +80,8 @@ def test_settings_in_yaml_load_without_a_problem(block: str) -> None:
 @pytest.mark.parametrize("block", cases("json"))
 def test_settings_in_json_load_without_a_problem(block: str) -> None:
     layers = json.loads(block)
+    if any(key.startswith("ollm.") for key in layers):
+        layers = {"userSettings": from_vscode(layers)}
     assert layers.keys() <= {"userSettings", "workspaceSettings"}
     for data in layers.values():
         assert problems(data) == []
