@@ -26,6 +26,8 @@ SECRETS = ("apiKey", "clientKey")
 """Fields of a provider that have no place in settings.json: VS Code keeps keys in its secret storage."""
 ROUTING = ("provider", "providers", "aliases", "fallbacks", "options.extraBody", *OWN_KEYS)
 """What decides where prompts go: an untrusted workspace is not heard on it."""
+SENDING = ("completion.enabled", "completion.languages")
+"""What decides whether anything goes anywhere without being asked for; neither is it heard on that."""
 MARK = "generated."
 
 _FLAT = ("completion", "options", "privacy")
@@ -118,7 +120,7 @@ def _default(key: str, schema: Schema) -> Any:
 
 
 def _decides_routes(key: str) -> bool:
-    return key in ROUTING or key.startswith(OWN_KEYS)
+    return key in (*ROUTING, *SENDING) or key.startswith(OWN_KEYS)
 
 
 def _top(key: str) -> str:

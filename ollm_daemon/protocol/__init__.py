@@ -24,6 +24,7 @@ METHOD_NAMES = (
     "ollm/models/pull",
     "ollm/models/show",
     "ollm/models/unload",
+    "ollm/privacy/check",
     "ollm/providers/check",
     "ollm/providers/detect",
     "ollm/providers/list",

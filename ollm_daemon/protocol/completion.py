@@ -59,6 +59,18 @@ class CompletionFeedbackParams(WireModel):
     characters: int | None = Field(None, ge=0, description="How much of it was accepted.")
 
 
+class PrivacyCheckParams(WireModel):
+    """Which files are meant."""
+
+    uris: list[str] = Field(max_length=1000)
+
+
+class PrivacyCheckResult(WireModel):
+    """Those that `privacy.exclude` names, or that hold keys by their nature."""
+
+    excluded: list[str]
+
+
 class CompletionStatus(WireModel):
     """Counts since the daemon began, over all clients."""
 

@@ -143,6 +143,13 @@ METHODS = _table(
         "Count the tokens of a conversation.",
     ),
     Method(
+        "ollm/privacy/check",
+        "client",
+        completion.PrivacyCheckParams,
+        completion.PrivacyCheckResult,
+        "Which files the user keeps to themselves; ask before sending one that the user did not hand over.",
+    ),
+    Method(
         "ollm/providers/list",
         "client",
         state.NoParams,

@@ -13,6 +13,7 @@ from typing import Any
 
 from ollm_daemon import generation
 from ollm_daemon.completion.asking import Question, in_its_form
+from ollm_daemon.completion.context import is_excluded
 from ollm_daemon.completion.writer import Source
 from ollm_daemon.domain import ContextFile, InfillRequest
 from ollm_daemon.errors import UnsupportedError
@@ -142,6 +143,14 @@ async def answer_infill(context: Context, params: completion.InfillParams) -> co
             # Only now the server said that it does not take prefix and suffix apart.
             result = await generation.run_infill(adapter, await shape(), sink)
     return convert.from_infill(result)
+
+
+async def check_privacy(
+    context: Context, params: completion.PrivacyCheckParams
+) -> completion.PrivacyCheckResult:
+    """`ollm/privacy/check`."""
+    exclude = (await context.configuration.current()).settings.completion.exclude
+    return completion.PrivacyCheckResult(excluded=[uri for uri in params.uris if is_excluded(uri, exclude)])
 
 
 async def _ask(context: Context, question: Question) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from ollm_daemon.generation import run_chat
 from ollm_daemon.protocol import chat, state
 from ollm_daemon.protocol.base import WireModel
 from ollm_daemon.server import convert, model_handlers
-from ollm_daemon.server.completion_handlers import answer_infill
+from ollm_daemon.server.completion_handlers import answer_infill, check_privacy
 from ollm_daemon.server.context import Context, candidates
 from ollm_daemon.server.deltas import delta_sink
 from ollm_daemon.server.images import load_images
@@ -72,6 +72,7 @@ async def get_status(context: Context, params: state.NoParams) -> state.StatusRe
 HANDLERS: Mapping[str, Callable[[Context, Any], Awaitable[WireModel]]] = {
     "ollm/chat": answer_chat,
     "ollm/infill": answer_infill,
+    "ollm/privacy/check": check_privacy,
     **model_handlers.HANDLERS,
     "ollm/config/get": get_config,
     "ollm/config/set": set_config,

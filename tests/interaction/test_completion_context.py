@@ -134,3 +134,12 @@ async def test_without_leave_a_model_that_only_chats_is_not_asked(tmp_path: Path
 async def test_a_fence_around_a_chats_answer_is_no_part_of_it(tmp_path: Path, answer: str) -> None:
     offers, _, _ = await chat_offers(tmp_path, answer, chat=True)
     assert offers == ["1, 2)"]
+
+
+async def test_a_client_can_ask_what_the_user_keeps_to_themselves(tmp_path: Path) -> None:
+    uris = [f"file:///work/{name}" for name in ("main.py", ".env", "secret/plan.md", "id_rsa")]
+    async with in_memory(tmp_path) as peer:
+        await peer.initialize(options={"userSettings": {"privacy": {"exclude": ["**/secret/**"]}}})
+        answer = await peer.request("ollm/privacy/check", {"uris": uris})
+        assert answer == {"excluded": uris[1:]}
+        assert (await peer.request("ollm/privacy/check", {"uris": []})) == {"excluded": []}

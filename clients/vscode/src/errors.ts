@@ -13,6 +13,9 @@ export class Trouble extends Error {
   }
 }
 
+/** One that the user has read already. */
+export class ToldTrouble extends Trouble {}
+
 /** The cause and the next step, in at most two sentences. */
 export function sentence(error: unknown): string {
   if (!(error instanceof Error)) {
@@ -34,6 +37,7 @@ export function dataOf(error: unknown): ErrorData | undefined {
   return typeof data === "object" && data !== null && "kind" in data ? (data as ErrorData) : undefined;
 }
 
-function codeOf(error: Error): unknown {
-  return "code" in error ? error.code : undefined;
+/** The code of a JSON-RPC error. */
+export function codeOf(error: unknown): unknown {
+  return error instanceof Error && "code" in error ? error.code : undefined;
 }

@@ -3,12 +3,17 @@
 import * as vscode from "vscode";
 import type { Bar } from "./bar.js";
 import type { ChatProvider } from "./chat/provider.js";
+import { setContext } from "./context.js";
 import type { Daemon } from "./daemon/daemon.js";
 import type { Preparation } from "./daemon/prepare.js";
 import { sentence } from "./errors.js";
 import type { ModelsView } from "./models/view.js";
 
-export interface Shown {
+/** Settings that belong together are written one after the other. */
+const SETTLE_MS = 100;
+
+/** What is kept in step. */
+export interface Parts {
   bar: Bar;
   models: ModelsView;
   chat: ChatProvider;
@@ -16,14 +21,13 @@ export interface Shown {
 
 export class Follower implements vscode.Disposable {
   readonly #following: vscode.Disposable;
-  /** Whether the bar says that a model is awaited. */
-  #awaits = false;
+  #refreshing: NodeJS.Timeout | undefined;
   readonly #told = new Set<string>();
 
   constructor(
     private readonly daemon: Daemon,
     private readonly preparation: Preparation,
-    private readonly shown: Shown,
+    private readonly shown: Parts,
     private readonly log: vscode.LogOutputChannel,
   ) {
     const { bar } = shown;
@@ -31,8 +35,10 @@ export class Follower implements vscode.Disposable {
       daemon.onDidChangeState((state) => {
         bar.know({ daemon: state, unavailable: undefined, completing: 0 });
         void setContext("state", state.kind);
-        if (state.kind === "running" || state.kind === "failed") {
-          this.#soon(() => this.refresh());
+        if (state.kind === "running") {
+          this.#soon(() => this.sendSettings()); // they may have changed since it was started
+        } else if (state.kind === "failed") {
+          this.refreshSoon();
         }
       }),
       on(daemon.on("ollm/completion/didChange", ({ state, message }) => {
@@ -42,9 +48,8 @@ export class Follower implements vscode.Disposable {
           void this.#tellOnce(unavailable);
         }
       })),
-      on(daemon.on("ollm/models/didChange", () => this.#soon(() => this.refresh()))),
-      on(daemon.on("ollm/config/didChange", () => this.#soon(() => this.refresh()))),
-      on(daemon.on("ollm/completion/delta", ({ delta }) => this.#await(delta.kind === "status" ? delta.message : undefined))),
+      on(daemon.on("ollm/models/didChange", () => this.refreshSoon())),
+      on(daemon.on("ollm/config/didChange", () => this.refreshSoon())),
       vscode.window.onDidChangeActiveTextEditor(() => this.#lookAtLanguage()),
       vscode.workspace.onDidGrantWorkspaceTrust(() => this.#soon(() => daemon.restart())),
       vscode.workspace.onDidChangeConfiguration((change) => {
@@ -58,6 +63,7 @@ export class Follower implements vscode.Disposable {
   }
 
   dispose(): void {
+    clearTimeout(this.#refreshing);
     this.#following.dispose();
   }
 
@@ -76,7 +82,7 @@ export class Follower implements vscode.Disposable {
     }
     this.#lookAtLanguage();
     models.refresh();
-    chat.refresh();
+    await chat.refresh();
   }
 
   /** Tell the daemon the settings of the editor. */
@@ -84,7 +90,13 @@ export class Follower implements vscode.Disposable {
     if (this.daemon.state.kind === "running") {
       await this.daemon.request("ollm/config/set", await this.preparation.settings());
     }
-    await this.refresh();
+    this.refreshSoon();
+  }
+
+  /** Several changes at once are one. */
+  refreshSoon(): void {
+    clearTimeout(this.#refreshing);
+    this.#refreshing = setTimeout(() => this.#soon(() => this.refresh()), SETTLE_MS);
   }
 
   #lookAtLanguage(): void {
@@ -93,14 +105,6 @@ export class Follower implements vscode.Disposable {
     const languages = completion.get<Record<string, boolean>>("languages", {});
     const offered = (language === undefined ? undefined : languages[language]) ?? completion.get("enabled", true);
     this.shown.bar.know({ language, offered });
-  }
-
-  /** Called for each delta of each stream, so it does nothing most of the time. */
-  #await(message: string | undefined): void {
-    if (message !== undefined || this.#awaits) {
-      this.#awaits = message !== undefined;
-      this.shown.bar.know({ working: message });
-    }
   }
 
   /** A window that types on hears of one trouble once. */
@@ -118,10 +122,6 @@ export class Follower implements vscode.Disposable {
   #soon(action: () => Promise<void>): void {
     action().catch((error: unknown) => this.log.debug(sentence(error)));
   }
-}
-
-export async function setContext(key: string, value: unknown): Promise<void> {
-  await vscode.commands.executeCommand("setContext", `ollm.${key}`, value);
 }
 
 function on(listening: { dispose(): unknown }): vscode.Disposable {

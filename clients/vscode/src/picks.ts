@@ -19,8 +19,7 @@ export async function pickProvider(daemon: Daemon): Promise<string | undefined> 
 export async function selectProvider(daemon: Daemon): Promise<void> {
   const provider = await pickProvider(daemon);
   if (provider) {
-    await choose("provider", provider);
-    await choose("model", undefined);
+    await choose({ provider, model: undefined });
   }
 }
 
@@ -34,6 +33,6 @@ export async function selectModel(daemon: Daemon): Promise<void> {
   const placeHolder = items.length > 0 ? "" : vscode.l10n.t("It has no models yet.");
   const chosen = await vscode.window.showQuickPick(items, { title, placeHolder });
   if (chosen) {
-    await choose("model", chosen.label);
+    await choose({ model: chosen.label });
   }
 }

@@ -447,6 +447,16 @@ export interface ParamsProblem {
   message: string;
 }
 
+/** Which files are meant. */
+export interface PrivacyCheckParams {
+  uris: string[];
+}
+
+/** Those that `privacy.exclude` names, or that hold keys by their nature. */
+export interface PrivacyCheckResult {
+  excluded: string[];
+}
+
 /** What a provider can do, whatever the model. */
 export interface ProviderCapabilities {
   listModels: boolean;
@@ -788,6 +798,11 @@ export interface Requests {
   "ollm/providers/check": { params: ProvidersCheckParams; result: ProvidersCheckResult };
   /** Count the tokens of a conversation. */
   "ollm/tokens/count": { params: TokensCountParams; result: TokensCountResult };
+  /**
+   * Which files the user keeps to themselves; ask before sending one that the user did not
+   * hand over.
+   */
+  "ollm/privacy/check": { params: PrivacyCheckParams; result: PrivacyCheckResult };
   /** The providers and aliases of this connection. */
   "ollm/providers/list": { params: NoParams; result: ProvidersListResult };
   /** The effective settings, each with its origin, and what is wrong with the configuration. */

@@ -43,5 +43,5 @@ export async function copyDiagnostics(daemon: Daemon, extension: string): Promis
   const versions = { extension, vscode: vscode.version, system: `${process.platform} ${process.arch}` };
   const told = status ? `${status.version}, protocol ${status.protocolVersion}` : daemon.state.kind;
   await vscode.env.clipboard.writeText(diagnostics(versions, told, status, settings));
-  void vscode.window.showInformationMessage(vscode.l10n.t("Copied. It holds no keys, prompts or addresses."));
+  void vscode.window.showInformationMessage(vscode.l10n.t("Copied, without keys and prompts. Look it over before you share it."));
 }

@@ -12,7 +12,7 @@ export interface Layers {
 }
 
 /** Settings of the extension itself, which the daemon does not know. */
-const OWN = ["daemon.", "chat."];
+const OWN = ["daemon.", "chat.", "trace."];
 
 /** The daemon's settings among those of the manifest, without `ollm.`. */
 export function settingKeys(manifest: unknown): string[] {

@@ -10,8 +10,22 @@ type Choice = vscode.QuickPickItem & { act: () => Promise<void> };
 
 const EMBEDDED = "embedded";
 
+/** What setting up needs beside the daemon. */
+export interface Help {
+  /** Install what the embedded model needs. */
+  installEmbedded(): Promise<void>;
+  /** Offer what can be done about a daemon that does not start. */
+  offer(reason: string): Promise<void>;
+  /** Tell the daemon the settings of now. */
+  sendSettings(): Promise<void>;
+}
+
 /** Find servers, let the user take one, and see that it has a model. */
-export async function setUp(daemon: Daemon, installEmbedded: () => Promise<void>): Promise<void> {
+export async function setUp(daemon: Daemon, help: Help): Promise<void> {
+  if (daemon.state.kind === "failed") {
+    await help.offer(daemon.state.reason);
+    return;
+  }
   const { servers } = await daemon.request("ollm/providers/detect", {});
   const choices: Choice[] = servers.map((server) => ({
     label: `$(server) ${server.title}`,
@@ -23,9 +37,11 @@ export async function setUp(daemon: Daemon, installEmbedded: () => Promise<void>
     label: `$(beaker) ${vscode.l10n.t("Try a small model inside the daemon")}`,
     description: vscode.l10n.t("135 million parameters: for trying out, not for work"),
     act: async () => {
-      await installEmbedded();
-      await choose("provider", EMBEDDED);
-      await choose("model", undefined);
+      const isThere = daemon.request("ollm/models/list", { provider: EMBEDDED }).then(() => true);
+      if (!(await isThere.catch(() => false))) {
+        await help.installEmbedded();
+      }
+      await choose({ provider: EMBEDDED, model: undefined });
     },
   });
   choices.push({
@@ -43,6 +59,7 @@ export async function setUp(daemon: Daemon, installEmbedded: () => Promise<void>
     return;
   }
   await chosen.act();
+  await help.sendSettings();
   await vscode.window.withProgress(
     { location: vscode.ProgressLocation.Notification, title: vscode.l10n.t("Asking the model for a first word…") },
     () => check(daemon),

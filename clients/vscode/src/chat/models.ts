@@ -59,19 +59,27 @@ export function toChatModel(provider: ProviderInfo, model: ModelInfo): ChatModel
 export function tooLarge(model: ChatModel, tools: readonly unknown[], messages: readonly unknown[]): string | undefined {
   const { window } = model;
   const forTools = estimate(tools);
-  if (window === undefined || tools.length === 0 || forTools + estimate(messages) < window) {
+  const all = forTools + estimate(messages);
+  if (window === undefined || tools.length === 0 || all < window) {
     return undefined;
   }
-  return l10n.t(
-    "{0} tools take about {1} tokens, and the window of {2} has {3}: choose Ask instead of Agent, fewer tools, or a model with a larger window.",
-    tools.length,
-    forTools.toLocaleString(),
-    model.name,
-    window.toLocaleString(),
-  );
+  const figures = [model.name, window.toLocaleString()] as const;
+  return forTools > all / 2
+    ? l10n.t(
+        "{0} tools take about {1} tokens, and the window of {2} has {3}: choose Ask instead of Agent, fewer tools, or a model with a larger window.",
+        tools.length,
+        forTools.toLocaleString(),
+        ...figures,
+      )
+    : l10n.t(
+        "This conversation takes about {0} tokens, and the window of {1} has {2}: begin a new one, or choose a model with a larger window.",
+        all.toLocaleString(),
+        ...figures,
+      );
 }
 
+/** Tokens of a text, or of what holds texts; what images take is the server's to say. */
 export function estimate(value: unknown): number {
-  const text = typeof value === "string" ? value : JSON.stringify(value);
+  const text = typeof value === "string" ? value : JSON.stringify(value, (key, part: unknown) => (key === "data" ? "" : part));
   return Math.ceil(text.length / CHARACTERS_PER_TOKEN);
 }

@@ -2,7 +2,8 @@
 
 import * as vscode from "vscode";
 import { stagedDiff } from "../edits/commit.js";
-import { sentence, wasCancelled } from "../errors.js";
+import { Trouble, sentence, wasCancelled } from "../errors.js";
+import { excludedOf } from "../privacy.js";
 import type { Delta, Message } from "../protocol.gen.js";
 import type { Wire } from "../wire.js";
 import { chatMessages, commitMessages, type Excerpt } from "./prompts.js";
@@ -16,7 +17,7 @@ const FILE_LIMIT = 12_000;
 export function registerParticipant(wire: Wire, answered: () => void): vscode.ChatParticipant {
   const participant = vscode.chat.createChatParticipant(PARTICIPANT, async (request, context, stream, token) => {
     try {
-      const messages = await toMessages(request, context, stream);
+      const messages = await toMessages(wire, request, context, stream);
       const result = await streamChat(wire, { messages, ...chosenModel(request) }, (delta) => show(stream, delta), token);
       for (const warning of result.warnings ?? []) {
         stream.markdown(note(warning));
@@ -42,14 +43,15 @@ function chosenModel(request: vscode.ChatRequest): { provider?: string; model?: 
 }
 
 async function toMessages(
+  wire: Wire,
   request: vscode.ChatRequest,
   context: vscode.ChatContext,
   stream: vscode.ChatResponseStream,
 ): Promise<Message[]> {
   if (request.command === "commit") {
-    return commitMessages(await stagedDiff());
+    return commitMessages(await stagedDiff(wire), request.prompt);
   }
-  const excerpts = await excerptsOf(request, stream);
+  const excerpts = await excerptsOf(wire, request, stream);
   return chatMessages(context.history.flatMap(earlier), request.prompt, request.command, excerpts);
 }
 
@@ -58,17 +60,32 @@ function earlier(turn: vscode.ChatRequestTurn | vscode.ChatResponseTurn): Messag
     return turn.participant === PARTICIPANT ? [{ role: "user", content: turn.prompt || (turn.command ?? "") }] : [];
   }
   const parts = turn.response.filter((part) => part instanceof vscode.ChatResponseMarkdownPart);
-  const content = parts.map((part) => part.value.value).join("");
+  const content = parts.map((part) => part.value.value.replaceAll(NOTE, "")).join("");
   return turn.participant === PARTICIPANT && content ? [{ role: "assistant", content }] : [];
 }
 
 /** What the user attached; else the selection; for a command, else the file in front. */
-async function excerptsOf(request: vscode.ChatRequest, stream: vscode.ChatResponseStream): Promise<Excerpt[]> {
+async function excerptsOf(
+  wire: Wire,
+  request: vscode.ChatRequest,
+  stream: vscode.ChatResponseStream,
+): Promise<Excerpt[]> {
   const attached = await Promise.all(request.references.map(({ value }) => excerptOf(value)));
   const given = attached.filter((excerpt) => excerpt !== undefined);
+  if (given.length < attached.length) {
+    stream.markdown(note(vscode.l10n.t("Not everything that is attached can be read.")));
+  }
   const editor = vscode.window.activeTextEditor;
-  if (given.length === 0 && editor && (request.command !== undefined || !editor.selection.isEmpty)) {
+  if (attached.length === 0 && editor && (request.command !== undefined || !editor.selection.isEmpty)) {
     const range = editor.selection.isEmpty ? undefined : editor.selection;
+    const uri = editor.document.uri.toString();
+    if (!range && (await excludedOf(wire, [uri])).has(uri)) {
+      const path = vscode.workspace.asRelativePath(editor.document.uri);
+      throw new Trouble(
+        vscode.l10n.t("{0} is kept to yourself.", path),
+        vscode.l10n.t("Select or attach what may be sent, or change ollm.privacy.exclude."),
+      );
+    }
     given.push(excerptIn(editor.document, range));
     stream.reference(range ? new vscode.Location(editor.document.uri, range) : editor.document.uri);
   }
@@ -110,6 +127,9 @@ function show(stream: vscode.ChatResponseStream, delta: Delta): void {
   }
 }
 
+/** What the extension says itself, told apart so that it does not come back as words of the model. */
 function note(text: string): string {
-  return `\n\n> ${text}\n\n`;
+  return `\n\n> \u2139\ufe0f ${text}\n\n`;
 }
+
+const NOTE = /\n\n> \u2139\ufe0f .*\n\n/g;

@@ -53,11 +53,12 @@ export function editMessages(instruction: string, file: Excerpt, before: string,
   ];
 }
 
-export function commitMessages(diff: string): Message[] {
+/** @param wish What the user wants of it, such as a language. */
+export function commitMessages(diff: string, wish = ""): Message[] {
   const cut = diff.length > DIFF_LIMIT ? `${diff.slice(0, DIFF_LIMIT)}\n[${diff.length - DIFF_LIMIT} more characters]` : diff;
   return [
     { role: "system", content: COMMIT },
-    { role: "user", content: `The staged changes:\n\n${cut}` },
+    { role: "user", content: [`The staged changes:\n\n${cut}`, wish].filter(Boolean).join("\n\n") },
   ];
 }
 
@@ -70,7 +71,9 @@ export function codeIn(answer: string): string {
   }
   const fence = opening[1] ?? "```";
   const body = answer.slice(opening.index + opening[0].length);
-  const end = new RegExp(`(^|\\n)[ \\t]*${fence}[ \\t]*(\\n|$)`).exec(body);
+  // Markdown may hold fenced blocks of its own.
+  const ends = [...body.matchAll(new RegExp(`(^|\\n)[ \\t]*${fence}[ \\t]*(?=\\n|$)`, "g"))];
+  const end = /^\s*[`~]+(markdown|md)\b/.test(opening[0]) ? ends.at(-1) : ends[0];
   const code = end ? body.slice(0, end.index) : body.replace(/\n?[ \t]*[`~]{1,3}$/, "");
   return withoutMarks(code);
 }

@@ -2,7 +2,7 @@
 
 import * as vscode from "vscode";
 import { Trouble, sentence, wasCancelled } from "../errors.js";
-import type { ChatParams, Delta, GenerationOptions, ModelInfo } from "../protocol.gen.js";
+import type { ChatParams, Delta, GenerationOptions, ModelInfo, ProviderInfo } from "../protocol.gen.js";
 import type { Wire } from "../wire.js";
 import { toInput, toWireMessages, toWireTools, type RequestMessage } from "./messages.js";
 import { estimate, isForChat, toChatModel, tooLarge, type ChatModel } from "./models.js";
@@ -14,40 +14,53 @@ type ThinkingPart = new (value: string) => vscode.LanguageModelTextPart;
 type Progress = vscode.Progress<vscode.LanguageModelResponsePart>;
 
 export class ChatProvider implements vscode.LanguageModelChatProvider<ChatModel>, vscode.Disposable {
+  #chats = 0;
+  /** As VS Code was last told. */
+  #models: ChatModel[] | undefined;
   readonly #changed = new vscode.EventEmitter<void>();
   readonly onDidChangeLanguageModelChatInformation = this.#changed.event;
 
   constructor(
     private readonly wire: Wire,
     private readonly log: vscode.LogOutputChannel,
+    private readonly working: (key: string, text: string | undefined) => void,
   ) {}
 
-  /** Ask VS Code to ask again; without it a new provider's models are not in the picker. */
-  refresh(): void {
-    this.#changed.fire();
+  /**
+   * See which models there are now, and let VS Code ask for them if they are others. While it does, it finds none,
+   * so it must not ask for nothing.
+   */
+  async refresh(): Promise<void> {
+    const before = JSON.stringify(this.#models);
+    this.#models = await this.#list();
+    if (JSON.stringify(this.#models) !== before) {
+      this.#changed.fire();
+    }
   }
 
   dispose(): void {
     this.#changed.dispose();
   }
 
-  async provideLanguageModelChatInformation(
-    _options: { silent: boolean },
-    token: vscode.CancellationToken,
-  ): Promise<ChatModel[]> {
+  async provideLanguageModelChatInformation(): Promise<ChatModel[]> {
+    this.#models ??= await this.#list();
+    return this.#models;
+  }
+
+  async #list(): Promise<ChatModel[]> {
     const wanted = vscode.workspace.getConfiguration("ollm").get<string>("chat.models");
     if (wanted === "none") {
       return [];
     }
     try {
-      const { providers } = await this.wire.request("ollm/providers/list", {}, token);
+      const { providers } = await this.wire.request("ollm/providers/list", {});
       // The model for a try stays out of the way of real ones.
       const asked = providers.filter((one) => one.isDefault || (wanted !== "chosen" && one.kind !== "embedded"));
       // VS Code chooses the first one for a user who has not.
       asked.sort((left, right) => Number(right.isDefault) - Number(left.isDefault));
       const lists = await Promise.all(
         asked.map(async (provider) => {
-          const models = await this.#modelsOf(provider.name, token);
+          const models = await this.#modelsOf(provider);
           return models.filter(isForChat).map((model) => toChatModel(provider, model));
         }),
       );
@@ -58,19 +71,18 @@ export class ChatProvider implements vscode.LanguageModelChatProvider<ChatModel>
     }
   }
 
-  /** None of a provider that does not answer. Servers whose list leaves out what a model can do are asked for each. */
-  async #modelsOf(provider: string, token: vscode.CancellationToken): Promise<ModelInfo[]> {
+  /** None of a provider that does not answer. An older Ollama tells what a model can do only when asked for it. */
+  async #modelsOf({ name: provider, kind }: ProviderInfo): Promise<ModelInfo[]> {
     try {
-      const { models } = await this.wire.request("ollm/models/list", { provider }, token);
-      return await Promise.all(
-        models.map(async (listed) => {
-          if (listed.capabilities) {
-            return listed;
-          }
-          const asked = { provider, model: listed.id };
-          return (await this.wire.request("ollm/models/show", asked, token).catch(() => ({ model: listed }))).model;
-        }),
-      );
+      const { models } = await this.wire.request("ollm/models/list", { provider });
+      const complete = async (listed: ModelInfo): Promise<ModelInfo> => {
+        if (listed.capabilities || kind !== "local") {
+          return listed;
+        }
+        const shown = this.wire.request("ollm/models/show", { provider, model: listed.id });
+        return (await shown.catch(() => ({ model: listed }))).model;
+      };
+      return await Promise.all(models.map(complete));
     } catch (error) {
       this.log.debug(`${provider}: ${sentence(error)}`);
       return [];
@@ -89,8 +101,13 @@ export class ChatProvider implements vscode.LanguageModelChatProvider<ChatModel>
     if (reason) {
       throw new Trouble(reason);
     }
+    const key = `chat-${++this.#chats}`;
     try {
-      const result = await streamChat(this.wire, params, (delta) => report(progress, delta), token);
+      const show = (delta: Delta): void => {
+        this.working(key, delta.kind === "status" ? delta.message : undefined);
+        report(progress, delta);
+      };
+      const result = await streamChat(this.wire, params, show, token);
       for (const call of result.message.toolCalls ?? []) {
         const input = toInput(call);
         if (!input) {
@@ -101,8 +118,13 @@ export class ChatProvider implements vscode.LanguageModelChatProvider<ChatModel>
       for (const warning of result.warnings ?? []) {
         this.log.warn(warning);
       }
+      if (result.finishReason === "length") {
+        this.log.warn(`The answer of ${model.id} was cut: it reached its limit of tokens.`);
+      }
     } catch (error) {
       throw wasCancelled(error) ? new vscode.CancellationError() : new Trouble(sentence(error));
+    } finally {
+      this.working(key, undefined);
     }
   }
 

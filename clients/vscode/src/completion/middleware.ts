@@ -5,7 +5,8 @@ import type { Middleware } from "vscode-languageclient/node";
 import { OfferWatch } from "./feedback.js";
 
 export interface Surroundings {
-  isPaused(): boolean;
+  /** Whether anything may be offered in a document. */
+  offersIn(document: vscode.TextDocument): boolean;
   /** Requests under way now. */
   count(step: 1 | -1): void;
   offered(): void;
@@ -17,7 +18,7 @@ export const ACCEPTED = "ollm.completion.accepted";
 export function completionMiddleware(watch: OfferWatch, around: Surroundings): Middleware {
   return {
     provideInlineCompletionItems: async (document, position, context, token, next) => {
-      if (around.isPaused()) {
+      if (!around.offersIn(document)) {
         return [];
       }
       around.count(1);

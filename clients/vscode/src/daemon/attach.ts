@@ -98,7 +98,9 @@ export function parseAddress(text: string): Address {
       l10n.t("Write PORT or HOST:PORT into the setting ollm.daemon.connect."),
     );
   }
-  return { host: found["host"]?.replace(/^\[|\]$/g, "") || "127.0.0.1", port };
+  const host = found["host"]?.replace(/^\[|\]$/g, "") ?? "";
+  // The daemon knows addresses only, and names its file by them.
+  return { host: host === "" || host === "localhost" ? "127.0.0.1" : host, port };
 }
 
 /** The token that a daemon on this machine wrote down for its user's programs. */

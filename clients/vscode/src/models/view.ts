@@ -39,7 +39,8 @@ export class ModelsView implements vscode.TreeDataProvider<Node>, vscode.Disposa
     item.tooltip = shown.tooltip;
     item.iconPath = new vscode.ThemeIcon(shown.icon);
     item.contextValue = shown.context;
-    item.accessibilityInformation = { label: `${shown.label}, ${shown.description}` };
+    // What an icon shows to others is in the tooltip too.
+    item.accessibilityInformation = { label: `${shown.label}: ${shown.tooltip}` };
     return item;
   }
 }

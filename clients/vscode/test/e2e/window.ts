@@ -60,12 +60,6 @@ export class Window {
     await this.page.locator(".editor-instance .view-lines").first().click();
   }
 
-  /** Text of the editor in front, as it is drawn. */
-  async text(): Promise<string> {
-    const lines = await this.page.locator(".editor-instance:visible .view-lines .view-line").allTextContents();
-    return lines.map((line) => line.replaceAll("\u00a0", " ")).join("\n");
-  }
-
   button(name: string): Locator {
     return this.page.locator(".monaco-button, .action-label", { hasText: name }).first();
   }

@@ -2,7 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import * as vscode from "vscode";
-import { extension, newDocument, runMocha, until } from "./runner.js";
+import { daemons, extension, newDocument, pidOf, runMocha, until } from "./runner.js";
 
 export function run(): Promise<void> {
   return runMocha(() => {
@@ -17,7 +17,7 @@ export function run(): Promise<void> {
         return editor.document.getText() !== typed;
       }, "an offer is taken");
       await until(async () => (await vscode.lm.selectChatModels({ vendor: "ollm" })).some(({ name }) => name === "tiny"), "the model");
-      assert.equal((await api.daemon.request("ollm/status", {})).connections, 1);
+      assert.deepEqual(daemons(), [await pidOf(api)]);
     });
   });
 }

@@ -1,5 +1,6 @@
 /** Mocha inside the extension host. VS Code calls `run` of the bundle; the report goes into a file. */
 
+import { readFileSync, readdirSync } from "node:fs";
 import Mocha from "mocha";
 import * as vscode from "vscode";
 import type { Api } from "../../src/extension.js";
@@ -24,7 +25,31 @@ export async function extension(): Promise<Api> {
   if (!found) {
     throw new Error("the extension is not installed");
   }
-  return found.activate();
+  const api = await found.activate();
+  await until(() => api.daemon.state.kind !== "starting", "the daemon runs, or cannot");
+  return api;
+}
+
+/** Process id of the daemon. */
+export async function pidOf(api: Api): Promise<number> {
+  return (await api.daemon.request("ollm/status", {})).pid;
+}
+
+/** Daemons that this window has started and that live. */
+export function daemons(): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+        const [state, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+        const isDaemon = readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("ollm_daemon\0--stdio");
+        return isDaemon && state !== "Z" && Number(parent) === process.pid;
+      } catch {
+        return false; // it ended meanwhile
+      }
+    })
+    .map(Number);
 }
 
 type Falsy = false | undefined | null | "" | 0;

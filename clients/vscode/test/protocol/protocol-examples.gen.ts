@@ -823,6 +823,7 @@ export const examples = {
               "ollm/models/pull",
               "ollm/models/show",
               "ollm/models/unload",
+              "ollm/privacy/check",
               "ollm/providers/check",
               "ollm/providers/detect",
               "ollm/providers/list",
@@ -980,6 +981,26 @@ export const examples = {
       "model": "llama3.2:3b"
     }
   } satisfies Response<"ollm/models/unload">,
+  "privacy-check.request": {
+    "jsonrpc": "2.0",
+    "id": 41,
+    "method": "ollm/privacy/check",
+    "params": {
+      "uris": [
+        "file:///home/ada/engine/main.py",
+        "file:///home/ada/engine/.env"
+      ]
+    }
+  } satisfies Request<"ollm/privacy/check">,
+  "privacy-check.response": {
+    "jsonrpc": "2.0",
+    "id": 41,
+    "result": {
+      "excluded": [
+        "file:///home/ada/engine/.env"
+      ]
+    }
+  } satisfies Response<"ollm/privacy/check">,
   "providers-check.request": {
     "jsonrpc": "2.0",
     "id": 26,

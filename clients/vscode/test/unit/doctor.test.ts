@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { diagnostics, renderCheck } from "../../src/doctor.js";
+import { diagnostics, examine, renderCheck } from "../../src/doctor.js";
+import { Trouble } from "../../src/errors.js";
 import type { EffectiveSetting, ProvidersCheckResult, SettingOrigin, StatusResult } from "../../src/protocol.gen.js";
-import { TALKER } from "./records.js";
+import type { Wire } from "../../src/wire.js";
+import { TALKER, provider } from "./records.js";
 
 const CHECK: ProvidersCheckResult = {
   provider: "local",
@@ -61,6 +63,47 @@ describe("what was found of a provider", () => {
     ["broken", "does not work"],
   ] as const)("says of one that is %s: %s", (state, expected) => {
     expect(renderCheck({ ...CHECK, state })).toContain(`## local: ${expected}\n`);
+  });
+});
+
+describe("what servers say", () => {
+  const evil = "[a](http://x) ![b](c) <img src=d> | `e` **f** __g__ ~h~ \\ {i} # j\n\n## k\n\n| l |";
+  const text =
+    "\\[a\\]\\(http://x\\) \\!\\[b\\]\\(c\\) \\<img src=d\\> \\| \\`e\\` \\*\\*f\\*\\* \\_\\_g\\_\\_ \\~h\\~ \\\\ \\{i\\} \\# j \\#\\# k \\| l \\|";
+
+  it("is text where it is checked", () => {
+    const check: ProvidersCheckResult = {
+      ...CHECK,
+      provider: evil,
+      baseUrl: evil,
+      backend: evil,
+      version: evil,
+      problems: [{ message: evil }],
+      trial: { model: evil, firstTokenMs: 1 },
+      models: [{ id: evil, capabilities: [evil] }, { id: evil, loaded: true }],
+    };
+    expect(renderCheck(check)).toBe(
+      [
+        `## ${text}: ready\n\n${text} ${text} · ${text}\n\n**${text}**\n\n${text} wrote its first word after 1 ms.\n`,
+        "| Model | Size | Window | Can |",
+        "| --- | ---: | ---: | --- |",
+        `| ${text} |  |  | ${text} |`,
+        `| **${text}** |  |  |  |\n`,
+      ].join("\n"),
+    );
+  });
+
+  it("is text where it is not checked, and where that fails", async () => {
+    const answers: Record<string, unknown> = {
+      "ollm/status": { version: "1.0", protocolVersion: "1.0" },
+      "ollm/providers/list": { providers: [provider({ name: evil, isDefault: true })] },
+      "ollm/providers/detect": { servers: [{ title: evil, baseUrl: evil, state: "ready" }] },
+      "ollm/config/get": { settings: [], problems: [{ message: evil, severity: "error" }] },
+    };
+    const request = (method: string): Promise<unknown> => (method in answers ? Promise.resolve(answers[method]) : Promise.reject(new Trouble(evil)));
+    expect(await examine({ request } as unknown as Wire, () => undefined)).toBe(
+      `# Doctor\n\nollm-daemon 1.0, protocol 1.0\n\n- ${text}\n## ${text}\n\n${text}\n\n## Also here, and not configured\n\n- ${text} · ${text}\n`,
+    );
   });
 });
 

@@ -15,7 +15,7 @@ const NOWHERE: Place = {
   trustedFolders: [],
   path: "",
   home: "/nowhere",
-  storage: "/nowhere/storage",
+  storage: undefined,
   windows: false,
 };
 
@@ -29,23 +29,26 @@ describe("candidates", () => {
     storage: "/home/me/storage",
     windows: false,
   };
-  const outside = ["path /usr/local/bin/ollm-daemon", "path /usr/bin/ollm-daemon", "tools /home/me/.local/bin/ollm-daemon", "storage /home/me/storage/bin/python"];
+  const installed = "storage /home/me/storage/bin/python";
+  const inside = ["python /opt/py/bin/python", "workspace /work/a/.venv/bin/python", "workspace /work/b/.venv/bin/python"];
+  const outside = ["path /usr/local/bin/ollm-daemon", "path /usr/bin/ollm-daemon", "tools /home/me/.local/bin/ollm-daemon"];
 
   it.each<[string, Partial<Place>, string[]]>([
-    ["are in order", {}, ["python /opt/py/bin/python", "workspace /work/a/.venv/bin/python", "workspace /work/b/.venv/bin/python", ...outside]],
-    ["of a folder that is not trusted are none of its own", { selectedPython: undefined, trustedFolders: [] }, outside],
+    ["are in order, what the user let be installed first", {}, [installed, ...inside, ...outside]],
+    ["are none of the extension's own where nothing was installed", { storage: undefined }, [...inside, ...outside]],
+    ["of a folder that is not trusted are none of its own", { selectedPython: undefined, trustedFolders: [] }, [installed, ...outside]],
     ["are the setting alone where there is one", { setting: "/mine/ollm-daemon" }, ["setting /mine/ollm-daemon"]],
-    ["pass over what is empty in PATH", { path: ["", "/usr/local/bin", "", "/usr/bin", ""].join(delimiter), selectedPython: undefined, trustedFolders: [] }, outside],
+    ["pass over what is empty in PATH", { path: ["", "/usr/local/bin", "", "/usr/bin", ""].join(delimiter), selectedPython: undefined, trustedFolders: [] }, [installed, ...outside]],
     [
       "are spelled as on Windows",
       { windows: true, path: "/bin" },
       [
+        "storage /home/me/storage/Scripts/python.exe",
         "python /opt/py/bin/python",
         "workspace /work/a/.venv/Scripts/python.exe",
         "workspace /work/b/.venv/Scripts/python.exe",
         "path /bin/ollm-daemon.exe",
         "tools /home/me/.local/bin/ollm-daemon.exe",
-        "storage /home/me/storage/Scripts/python.exe",
       ],
     ],
   ])("%s", (_what, said, expected) => {
@@ -126,7 +129,7 @@ describe("a daemon that is not set", () => {
   });
 
   it("is taken from the most telling place that has one", async () => {
-    const places = ["selected/python", "work/.venv/bin/python", "first/ollm-daemon", "second/ollm-daemon", "home/.local/bin/ollm-daemon", "storage/bin/python"];
+    const places = ["storage/bin/python", "selected/python", "work/.venv/bin/python", "first/ollm-daemon", "second/ollm-daemon", "home/.local/bin/ollm-daemon"];
     places.forEach((name, index) => program(join(folder, name), `echo ollm-daemon ${index}.0`));
     const found: string[] = [];
     for (const name of places) {
@@ -134,7 +137,7 @@ describe("a daemon that is not set", () => {
       found.push(`${origin} ${version}`);
       rmSync(join(folder, name));
     }
-    expect(found).toEqual(["python 0.0", "workspace 1.0", "path 2.0", "path 3.0", "tools 4.0", "storage 5.0"]);
+    expect(found).toEqual(["storage 0.0", "python 1.0", "workspace 2.0", "path 3.0", "path 4.0", "tools 5.0"]);
     expect(sentence(await failure(locate(place, runner(folder))))).toBe(
       "ollm-daemon is not installed where VS Code runs extensions. Let it be installed, or set ollm.daemon.path.",
     );

@@ -16,21 +16,22 @@ function item(insertText: string, start?: number): InlineCompletionItem {
 }
 
 describe("text at the cursor", () => {
-  let isPaused: boolean;
+  /** Documents that something may be offered in. */
+  let open: TextDocument[];
   let steps: number[];
   let told: object[];
   let watch: OfferWatch;
   let offered: ReturnType<typeof vi.fn<() => void>>;
 
   beforeEach(() => {
-    isPaused = false;
+    open = [DOCUMENT];
     steps = [];
     told = [];
     watch = new OfferWatch((feedback) => told.push(feedback));
     offered = vi.fn<() => void>();
   });
 
-  const around = { isPaused: () => isPaused, count: (step: 1 | -1) => steps.push(step), offered: () => offered() };
+  const around = { offersIn: (document: TextDocument) => open.includes(document), count: (step: 1 | -1) => steps.push(step), offered: () => offered() };
 
   async function ask(next: () => Promise<Answer>, token: CancellationToken = new CancellationTokenSource().token): Promise<unknown> {
     const { provideInlineCompletionItems: provide } = completionMiddleware(watch, around);
@@ -69,8 +70,8 @@ describe("text at the cursor", () => {
     expect(told).toEqual([]);
   });
 
-  it("is not asked for while it is paused", async () => {
-    isPaused = true;
+  it("is not asked for where nothing may be offered", async () => {
+    open = [];
     const next = vi.fn<() => Promise<Answer>>();
     expect(await ask(next)).toEqual([]);
     expect(next).not.toHaveBeenCalled();

@@ -91,7 +91,24 @@ describe("tools and messages", () => {
 
   it("are counted together", () => {
     expect(tooLarge(model, [tool], ["x".repeat(3_400)])).toBeUndefined();
-    expect(tooLarge(model, [tool], ["x".repeat(3_600)])).toMatch(/^1 tools take about/);
+    expect(tooLarge(model, [tool], ["x".repeat(3_600)])).toBeDefined();
+  });
+
+  it("that are mostly what was said are told of with another way out", () => {
+    const all = (estimate([tool]) + estimate(["x".repeat(3_600)])).toLocaleString();
+    expect(tooLarge(model, [tool], ["x".repeat(3_600)])).toBe(
+      `This conversation takes about ${all} tokens, and the window of small has ${(1000).toLocaleString()}: begin a new one, or choose a model with a larger window.`,
+    );
+  });
+
+  it("that are mostly tools are told of with the tools' way out, however long the talk is", () => {
+    const tools = Array.from({ length: 6 }, () => tool);
+    expect(tooLarge(model, tools, ["x".repeat(2_000)])).toMatch(/^6 tools take about/);
+  });
+
+  it("do not count the bytes of an image", () => {
+    const image = { role: "user", content: [{ type: "image", mediaType: "image/png", data: "A".repeat(100_000) }] };
+    expect(tooLarge(model, [tool], [image])).toBeUndefined();
   });
 });
 
@@ -101,6 +118,7 @@ describe("an estimate", () => {
     ["abcd", 1],
     ["abcde", 2],
     [[{ role: "user" }], 5],
+    [[{ type: "image", data: "AAAAAAAAAAAA" }], 7],
   ])("of %j is %i tokens", (value, expected) => {
     expect(estimate(value)).toBe(expected);
   });

@@ -60,6 +60,10 @@ describe("a commit", () => {
     expect(asked(commitMessages("+one"))).toBe("The staged changes:\n\n+one");
   });
 
+  it("says behind the diff what the user wants of it", () => {
+    expect(asked(commitMessages("+one", "In French."))).toBe("The staged changes:\n\n+one\n\nIn French.");
+  });
+
   it("says how much of a long diff is missing", () => {
     expect(asked(commitMessages("x".repeat(DIFF_LIMIT + 7)))).toBe(`The staged changes:\n\n${"x".repeat(DIFF_LIMIT)}\n[7 more characters]`);
   });
@@ -73,6 +77,10 @@ describe("the code in an answer", () => {
     ["keeps its indentation and its empty lines", "```\n\n    y = 2\n\n    z = 3\n```", "\n    y = 2\n\n    z = 3"],
     ["may be between tildes", "~~~\ny = 2\n~~~", "y = 2"],
     ["may hold a shorter fence", "````md\n```\ncode\n```\n````", "```\ncode\n```"],
+    ["may hold blocks of its own where it is Markdown", "```markdown\n# A\n\n```js\na\n```\n\nB\n\n```\nb\n```\n\nEnd\n```\nI added b.", "# A\n\n```js\na\n```\n\nB\n\n```\nb\n```\n\nEnd"],
+    ["may hold blocks of its own where it is called md", "```md\n```js\na\n```\n```", "```js\na\n```"],
+    ["may hold blocks of its own between tildes", "~~~md\n~~~\na\n~~~\n~~~", "~~~\na\n~~~"],
+    ["is that of its first block where its language is not quite Markdown", "```mdx\na\n```\n\n```\nb\n```", "a"],
     ["may hold backticks", "```sh\necho `date`\n```", "echo `date`"],
     ["may be in an indented block", "  ```\n  y = 2\n  ```", "  y = 2"],
     ["may be empty", "```\n```", ""],
@@ -95,6 +103,8 @@ describe("the code in an answer", () => {
     ["```python\ny = 2\n``", "y = 2"],
     ["```python\ny = 2\n```", "y = 2"],
     ["```python\ny = 2\n```\nDo", "y = 2"],
+    ["```md\n```js\na\n```", "```js\na"],
+    ["```md\n```js\na\n```\n\nB\n```", "```js\na\n```\n\nB"],
   ])("of the unfinished %j is %j", (answer, expected) => {
     expect(codeIn(answer)).toBe(expected);
   });

@@ -17,7 +17,7 @@ describe("settingKeys", () => {
   it("leaves out what is the extension's own", () => {
     const declared = MANIFEST.contributes.configuration.flatMap(({ properties }) => Object.keys(properties));
     const left = declared.filter((key) => !keys.includes(key.replace("ollm.", "")));
-    expect(left.sort()).toEqual(["ollm.chat.models", "ollm.daemon.connect", "ollm.daemon.logLevel", "ollm.daemon.path"]);
+    expect(left.sort()).toEqual(["ollm.chat.models", "ollm.daemon.connect", "ollm.daemon.logLevel", "ollm.daemon.path", "ollm.trace.server"]);
   });
 });
 
