@@ -121,6 +121,7 @@ class _Resolver:
                 keys[0],
                 request.source,
                 layer.lines.get(keys[0]),
+                awaits_approval=True,
             )
         )
         return False

@@ -22,7 +22,11 @@ ORDER = (
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
-    """Something in the configuration that the user should mend. Never holds a value."""
+    """Something in the configuration that the user should mend. Never holds a value.
+
+    Attributes:
+        awaits_approval: It is mended by the user's answer to a question.
+    """
 
     severity: Literal["error", "warning"]
     message: str
@@ -30,6 +34,7 @@ class ConfigProblem:
     key: str = ""
     source: str = ""
     line: int | None = None
+    awaits_approval: bool = False
 
     def __str__(self) -> str:
         place = f"{self.source}:{self.line}: " if self.line else f"{self.source}: " if self.source else ""

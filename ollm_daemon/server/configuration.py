@@ -65,6 +65,10 @@ class SharedConfiguration(Protocol):
 class ClientVoice(Protocol):
     """How the user behind a connection is reached."""
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether the user can be asked anything."""
+
     async def ask_approval(self, request: RoutingRequest) -> bool:
         """Whether the user agrees; `False` at once when nobody can be asked."""
 
@@ -214,7 +218,8 @@ class ConnectionConfiguration:
         for problem in resolved.settings.problems:
             if problem not in self._shown:
                 self._shown.add(problem)
-                self._voice.show_problem(problem)
+                if not (problem.awaits_approval and (self._voice.can_ask or not self._trusted)):
+                    self._voice.show_problem(problem)  # else a question says the same, or the editor does
         self._ask_about(resolved.settings.pending)
         return resolved
 

@@ -327,6 +327,11 @@ class Connection:
 
     # the voice of the configuration
 
+    @property
+    def can_ask(self) -> bool:
+        """As `ClientVoice.can_ask`."""
+        return self._can_ask and self._endpoint is not None
+
     async def ask_approval(self, request: RoutingRequest) -> bool:
         """As `ClientVoice.ask_approval`, by `window/showMessageRequest`."""
         if not self._can_ask or self._endpoint is None:

@@ -299,6 +299,8 @@ async def test_the_user_is_asked_once_and_the_approval_holds_for_exactly_this(tm
                 )
             )
             assert f"send prompts to {theirs.url}" in question["params"]["message"]
+            told = [m["params"]["message"] for m in peer.messages if m.get("method") == "window/showMessage"]
+            assert not [text for text in told if "approve" in text], "the question says it"
             assert theirs.connections == []
             peer.send({"jsonrpc": "2.0", "id": question["id"], "result": {"title": "Allow"}})
             assert "result" in await peer.answer(identifier)

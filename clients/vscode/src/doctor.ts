@@ -39,10 +39,16 @@ export async function examine(wire: Wire, tell: (provider: string) => void, toke
   return [
     `# ${l10n.t("Doctor")}\n`,
     `ollm-daemon ${status.version}, ${l10n.t("protocol {0}", status.protocolVersion)}\n`,
-    ...problems.map(({ message, hint }) => `- ${plain(message)}${hint ? ` ${hint}` : ""}`),
+    ...problems.map(({ message, hint }) => `- ${plain(message)}${hint ? ` ${hinted(hint)}` : ""}`),
     ...sections,
     ...(others.length > 0 ? [renderOthers(others)] : []),
   ].join("\n");
+}
+
+/** A hint of the daemon's, whose commands stand between backticks. */
+function hinted(hint: string): string {
+  const parts = hint.split(/(`[^`]*`)/);
+  return parts.map((part) => (part.startsWith("`") ? part : plain(part))).join("");
 }
 
 /** Servers name themselves and their models; that is text, and neither a table, a link nor an image. */
@@ -55,7 +61,7 @@ export function renderCheck(check: ProvidersCheckResult): string {
   const who = [[backend, version].filter(Boolean).join(" "), baseUrl].filter(Boolean).join(" · ");
   const lines = [`## ${plain(provider)}: ${nameOf(state)}`, "", plain(who)];
   for (const problem of check.problems) {
-    lines.push("", `**${plain(problem.message)}**${problem.hint ? ` ${problem.hint}` : ""}`);
+    lines.push("", `**${plain(problem.message)}**${problem.hint ? ` ${hinted(problem.hint)}` : ""}`);
   }
   if (trial) {
     const rate = trial.tokensPerSecond === undefined ? "" : l10n.t(", {0} tokens/s", trial.tokensPerSecond.toFixed(0));

@@ -80,6 +80,11 @@ export function tooLarge(model: ChatModel, tools: readonly unknown[], messages: 
 
 /** Tokens of a text, or of what holds texts; what images take is the server's to say. */
 export function estimate(value: unknown): number {
-  const text = typeof value === "string" ? value : JSON.stringify(value, (key, part: unknown) => (key === "data" ? "" : part));
+  const text = typeof value === "string" ? value : JSON.stringify(value, withoutImages);
   return Math.ceil(text.length / CHARACTERS_PER_TOKEN);
+}
+
+function withoutImages(_key: string, part: unknown): unknown {
+  const isImage = typeof part === "object" && part !== null && "data" in part && "mediaType" in part;
+  return isImage ? "" : part;
 }

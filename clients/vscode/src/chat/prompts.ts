@@ -73,7 +73,7 @@ export function codeIn(answer: string): string {
   const body = answer.slice(opening.index + opening[0].length);
   // Markdown may hold fenced blocks of its own.
   const ends = [...body.matchAll(new RegExp(`(^|\\n)[ \\t]*${fence}[ \\t]*(?=\\n|$)`, "g"))];
-  const end = /^\s*[`~]+(markdown|md)\b/.test(opening[0]) ? ends.at(-1) : ends[0];
+  const end = /^\s*[`~]+\s*(markdown|md)\b/.test(opening[0]) ? ends.at(-1) : ends[0];
   const code = end ? body.slice(0, end.index) : body.replace(/\n?[ \t]*[`~]{1,3}$/, "");
   return withoutMarks(code);
 }

@@ -55,7 +55,8 @@ export class Daemon implements Wire, vscode.Disposable {
   #attached: Attached | undefined;
   #starting: Promise<Client> | undefined;
   #stopping: Promise<void> | undefined;
-  #waiting: NodeJS.Timeout | undefined;
+  /** Ends the wait before a start. */
+  #endPause: () => void = () => undefined;
   /** Why nobody may start it now. */
   #held: string | undefined;
   /** Counts stops: a start that was under way before one is not carried on. */
@@ -123,7 +124,7 @@ export class Daemon implements Wire, vscode.Disposable {
   }
 
   /**
-   * The running daemon; many callers start one.
+   * The running daemon; many callers start one, or wait for one that is to be started.
    *
    * @throws Trouble It cannot be started; listeners of the state have heard why.
    */
@@ -137,20 +138,25 @@ export class Daemon implements Wire, vscode.Disposable {
     if (this.#client && this.#state.kind === "running") {
       return this.#client;
     }
-    this.#starting ??= this.#open().finally(() => (this.#starting = undefined));
-    return this.#starting;
+    return this.#starting ?? this.#startAfter(Promise.resolve());
   }
 
-  /** End it and start it anew; a restart that is asked for during another is that one. */
+  /** End it and start it anew. Of several at once the last one counts, and all wait for it. */
   async restart(): Promise<void> {
     this.#restarts.forget();
     await this.stop();
-    await this.start();
+    try {
+      await this.start();
+    } catch (error) {
+      if (!(error instanceof Abandoned)) {
+        throw error;
+      }
+      await this.start();
+    }
   }
 
   /** End it. When this returns its process is gone, or was killed. */
   async stop(): Promise<void> {
-    clearTimeout(this.#waiting);
     this.#stopping ??= this.#close().finally(() => (this.#stopping = undefined));
     await this.#stopping;
   }
@@ -171,12 +177,25 @@ export class Daemon implements Wire, vscode.Disposable {
   }
 
   dispose(): void {
+    this.#held = vscode.l10n.t("The window is being closed.");
     void this.stop();
     this.#changed.dispose();
   }
 
+  #startAfter(pause: Promise<void>): Promise<Client> {
+    const epoch = this.#epoch;
+    const starting = pause
+      .then(() => (epoch === this.#epoch ? this.#open() : Promise.reject(new Abandoned())))
+      .finally(() => {
+        if (this.#starting === starting) {
+          this.#starting = undefined;
+        }
+      });
+    this.#starting = starting;
+    return starting;
+  }
+
   async #open(): Promise<Client> {
-    clearTimeout(this.#waiting);
     this.#become({ kind: "starting" });
     const epoch = this.#epoch;
     let client: Client | undefined;
@@ -186,10 +205,10 @@ export class Daemon implements Wire, vscode.Disposable {
       ({ attached } = start);
       this.#attached = attached;
       if (epoch !== this.#epoch) {
-        throw new Trouble(vscode.l10n.t("The daemon was stopped."));
+        throw new Abandoned();
       }
       client = this.newClient(start);
-      await Promise.race([client.start(), silence(attached)]);
+      await Promise.race([client.start().catch(onlyAnswers), silence(attached)]);
       checkProtocol(client.initializeResult?.capabilities.experimental, start.upgrade);
       for (const method of this.#listeners.keys()) {
         client.onNotification(method, (params: unknown) => this.#hear(method, params));
@@ -201,10 +220,11 @@ export class Daemon implements Wire, vscode.Disposable {
     } catch (error) {
       attached?.end();
       client?.dispose().catch(() => undefined);
-      const reason = sentence(error);
-      if (epoch === this.#epoch) {
-        this.#fail(reason);
+      if (epoch !== this.#epoch) {
+        throw new Abandoned();
       }
+      const reason = sentence(error);
+      this.#fail(reason);
       throw this.#hasFailed() ? new ToldTrouble(reason) : new Trouble(reason);
     }
   }
@@ -215,16 +235,16 @@ export class Daemon implements Wire, vscode.Disposable {
     if (this.#client === client && !this.#stopping) {
       this.#client = undefined;
       client.dispose().catch(() => undefined);
-      this.#startLater(vscode.l10n.t("The daemon ended several times in a row. {0}", attached.lastWords()));
+      this.#startLater(vscode.l10n.t("The daemon ended several times in a row. {0}", attached.lastWords()).trim());
     }
   }
 
   /** A first start that fails is told of; a later one, as of a service that is being restarted, is tried again. */
   #fail(reason: string): void {
-    this.log.error(reason);
     if (this.#restarts.isTrying) {
       this.#startLater(reason);
     } else {
+      this.log.error(reason);
       this.#become({ kind: "failed", reason });
     }
   }
@@ -237,14 +257,22 @@ export class Daemon implements Wire, vscode.Disposable {
       this.#become({ kind: "failed", reason });
       return;
     }
-    this.log.warn(`The daemon is gone; starting it in ${delay} ms.`);
+    this.log.warn(`${reason} Starting it in ${delay} ms.`);
     this.#become({ kind: "starting" });
-    this.#waiting = setTimeout(() => void this.start().catch(() => undefined), delay);
+    const pause = new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, delay);
+      this.#endPause = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#startAfter(pause).catch(() => undefined);
   }
 
   async #close(): Promise<void> {
     this.#epoch++;
     const attached = this.#attached;
+    this.#endPause();
     if (this.#starting) {
       attached?.end(); // one that never answers must not keep the next one waiting
       await this.#starting.catch(() => undefined);
@@ -275,6 +303,21 @@ export class Daemon implements Wire, vscode.Disposable {
     this.#state = state;
     this.#changed.fire(state);
   }
+}
+
+/** A start that a stop came between. */
+class Abandoned extends Trouble {
+  constructor() {
+    super(vscode.l10n.t("The daemon was stopped."));
+  }
+}
+
+/** What a client says of a connection that is gone tells less than the daemon's last words, which `silence` waits for. */
+async function onlyAnswers(error: unknown): Promise<void> {
+  if (ANSWERS.has(codeOf(error))) {
+    throw error;
+  }
+  return new Promise(() => undefined);
 }
 
 /** Rejects when the daemon ends, or says nothing for too long, before it has answered. */

@@ -64,7 +64,7 @@ export class Preparation {
     return configuration.get<string>("path", "") !== "" || configuration.get<string>("connect", "") !== "";
   }
 
-  /** Install the daemon that came with the extension; the one before goes when the new one is there. */
+  /** Install the daemon that came with the extension; the one before goes with the next. */
   async install(embedded: boolean, tell: (step: string) => void): Promise<void> {
     const brought = this.context.asAbsolutePath("daemon");
     const wheel = (await readdir(brought)).find((name) => name.endsWith(".whl")) ?? "";
@@ -80,10 +80,13 @@ export class Preparation {
     };
     await vscode.workspace.fs.createDirectory(this.context.globalStorageUri);
     await install(wanted, logged, tell);
-    const before = this.#installed;
+    const kept = [storage, this.#installed]; // another window may run from the one before
     await this.context.globalState.update(INSTALLED, storage);
-    if (before) {
-      await rm(before, { recursive: true, force: true });
+    for (const name of await readdir(this.context.globalStorageUri.fsPath)) {
+      const path = join(this.context.globalStorageUri.fsPath, name);
+      if (/^daemon-\d+$/.test(name) && !kept.includes(path)) {
+        await rm(path, { recursive: true, force: true });
+      }
     }
   }
 

@@ -223,6 +223,32 @@ describe.skipIf(leftOut)("a user", () => {
     await until(async () => !/%/.test((await window.bar.textContent()) ?? ""), "the bar is as before");
   });
 
+  it("is asked before a folder sends prompts elsewhere", async () => {
+    const elsewhere = await new ScriptedOllama().start();
+    const files = {
+      "series.py": CODE,
+      ".vscode/settings.json": JSON.stringify({ "ollm.providers": { local: { baseUrl: elsewhere.url } } }),
+    };
+    try {
+      ollama.asked.length = 0;
+      await open(ollamaAt(ollama.url), files);
+      const question = window.notifications.filter({ hasText: `This workspace wants to send prompts to ${elsewhere.url}` });
+      await question.locator(".monaco-button", { hasText: "Ignore" }).waitFor();
+      await window.picture("trust");
+      await question.locator(".monaco-button", { hasText: "Ignore" }).click();
+      await until(() => ollama.asked.length > 0, "the user's server is asked");
+      expect(elsewhere.asked).toEqual([]);
+      await window.close();
+
+      window = await Window.open(browser, bench, folder);
+      const again = window.notifications.filter({ hasText: `This workspace wants to send prompts to ${elsewhere.url}` });
+      await again.locator(".monaco-button", { hasText: "Allow" }).click();
+      await until(() => elsewhere.asked.length > 0, "the folder's server is asked");
+    } finally {
+      elsewhere.stop();
+    }
+  });
+
   it("reads what is wrong when the server is down", async () => {
     await open(llamaAt("http://127.0.0.1:9"));
     await window.openFile("series.py");

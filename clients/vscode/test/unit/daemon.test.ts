@@ -161,7 +161,7 @@ describe("a daemon of one's own", () => {
     processes.length = watched.states.length = 0;
     await Promise.all([daemon.restart(), daemon.restart(), daemon.restart()]);
     expect(processes).toHaveLength(1);
-    expect(kinds(watched)).toEqual(["stopped", "starting", "running"]);
+    expect(watched.states.map(({ kind }) => kind)).toEqual(["stopped", "starting", "running"]);
     expect(await pid()).not.toBe(before);
     expect(await change()).toEqual(["first", "second", "third"]);
     leaving.dispose();
@@ -221,6 +221,7 @@ describe("a daemon that does not do as it should", () => {
   let hold: () => Promise<void>;
   /** What it fails with then. */
   let refused: Trouble | undefined;
+  let words: string;
   let begun: number;
   /** When a start was prepared, in milliseconds after the first one could be. */
   let times: number[];
@@ -233,6 +234,7 @@ describe("a daemon that does not do as it should", () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
     hold = () => Promise.resolve();
     refused = undefined;
+    words = "I cannot.";
     begun = Date.now();
     times = [];
     scripted = [];
@@ -255,7 +257,7 @@ describe("a daemon that does not do as it should", () => {
       if (refused) {
         throw refused;
       }
-      const one = new ScriptedDaemon("I cannot.");
+      const one = new ScriptedDaemon(words);
       scripted.push(one);
       return { attached: one.attached, options: {}, upgrade: "Run `mend`" };
     };
@@ -294,26 +296,44 @@ describe("a daemon that does not do as it should", () => {
     expect(kinds(watched)).toEqual(["starting", "running", "stopped", "starting", "running"]);
   });
 
-  it.each<[string, (preparing: Promise<void>) => Promise<void>]>([
-    ["at once", () => Promise.resolve()],
-    ["while its start prepares", (preparing) => preparing],
-  ])("and is stopped %s is not started, and nothing of it is left", async (_what, until) => {
+  it.each<[string, (preparing: Promise<void>) => Promise<void> | undefined, string[]]>([
+    ["at once", () => undefined, []],
+    ["while its start prepares", (preparing) => preparing, ["starting"]],
+  ])("and is stopped %s is not started, and nothing of it is left", async (_what, until, begun) => {
     const [preparing, { passed, open }] = [gate(), gate()];
     hold = () => {
       preparing.open();
       return passed;
     };
     const starting = failure(daemon.start());
-    await until(preparing.passed);
+    const waiting = until(preparing.passed);
+    if (waiting) {
+      await waiting;
+    }
     const stopping = daemon.stop();
     open();
     await stopping;
-    expect(times).toHaveLength(1);
+    expect(times).toHaveLength(begun.length);
     expect([clients.length, alive()]).toEqual([0, 0]);
     const error = await starting;
     expect(sentence(error)).toBe("The daemon was stopped.");
     expect(error).not.toBeInstanceOf(ToldTrouble);
-    expect(kinds(watched)).toEqual(["starting", "stopped"]);
+    expect(kinds(watched)).toEqual([...begun, "stopped"]);
+  });
+
+  it("and is asked while its start is waited for is not started sooner", async () => {
+    await daemon.start();
+    refused = new Trouble("Nobody listens.");
+    await die();
+    await pass(0); // the first try comes at once, and is refused
+    const asking = Array.from({ length: 5 }, () => daemon.start());
+    await pass(999);
+    expect(times).toHaveLength(2);
+    refused = undefined;
+    await pass(1);
+    await Promise.all(asking);
+    expect(daemon.state.kind).toBe("running");
+    expect(times).toHaveLength(3);
   });
 
   it("and is restarted while a restart prepares is one in the end", async () => {
@@ -323,7 +343,7 @@ describe("a daemon that does not do as it should", () => {
       preparing.open();
       return passed;
     };
-    const first = daemon.restart().catch(() => undefined);
+    const first = daemon.restart();
     await preparing.passed;
     const second = daemon.restart();
     open();
@@ -360,6 +380,8 @@ describe("a daemon that does not do as it should", () => {
     await daemon.start();
     daemon.dispose();
     await scripted[0]?.attached.gone;
+    await daemon.stop();
+    expect(daemon.state.kind).toBe("stopped");
     expect(kinds(watched)).toEqual(["starting", "running"]);
   });
 
@@ -432,6 +454,16 @@ describe("a daemon that does not do as it should", () => {
     expect(times).toHaveLength(8);
   });
 
+  it("and dies all the time without a word is told of all the same", async () => {
+    words = "";
+    await daemon.start();
+    for (const wait of [...WAITS, 0]) {
+      await die();
+      await pass(wait);
+    }
+    expect(daemon.state).toEqual({ kind: "failed", reason: "The daemon ended several times in a row." });
+  });
+
   it("and dies now and then is started again every time", async () => {
     await daemon.start();
     for (let minute = 1; minute <= 20; minute++) {
@@ -455,9 +487,20 @@ describe("a daemon that does not do as it should", () => {
     expect(times).toHaveLength(6);
     expect(kinds(watched)).toEqual(["starting", "running", "starting", "failed"]);
 
-    expect(await failure(daemon.restart())).toBeInstanceOf(ToldTrouble);
+    expect(await failure(daemon.start())).toBeInstanceOf(ToldTrouble);
     await pass(600_000);
     expect(times).toHaveLength(7);
+  });
+
+  it("and has died and is then restarted in vain is told of at once", async () => {
+    await daemon.start();
+    await die();
+    await pass(0);
+    refused = new Trouble("No daemon listens.");
+    expect(await failure(daemon.restart())).toBeInstanceOf(ToldTrouble);
+    expect(daemon.state).toEqual({ kind: "failed", reason: "No daemon listens." });
+    await pass(600_000);
+    expect(times).toHaveLength(3);
   });
 
   it("and is there again when it is looked for runs on", async () => {

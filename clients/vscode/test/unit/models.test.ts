@@ -118,7 +118,8 @@ describe("an estimate", () => {
     ["abcd", 1],
     ["abcde", 2],
     [[{ role: "user" }], 5],
-    [[{ type: "image", data: "AAAAAAAAAAAA" }], 7],
+    [[{ type: "image", mediaType: "image/png", data: "AAAAAAAAAAAA" }], 1],
+    [[{ name: "data", properties: { data: {} } }], 11],
   ])("of %j is %i tokens", (value, expected) => {
     expect(estimate(value)).toBe(expected);
   });

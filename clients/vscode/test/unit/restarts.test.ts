@@ -26,5 +26,7 @@ it("begins anew when the user asks", () => {
     restarts.next(death);
   }
   restarts.forget();
+  expect(restarts.isTrying).toBe(false);
   expect(restarts.next(10)).toBe(0);
+  expect(restarts.isTrying).toBe(true);
 });
