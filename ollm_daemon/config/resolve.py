@@ -156,6 +156,12 @@ class _Resolver:
         said = self._last(key, layers)
         return said.value if said else None
 
+    def _is_spare_key(self, name: str) -> bool:
+        """Whether all that is said of a provider is a key that an editor keeps for where it is configured."""
+        key = f"providers.{name}.apiKey"
+        said = {other for other in self._said if other.startswith(f"providers.{name}.")}
+        return said == {key} and self._said[key][-1].layer.name == "editor user settings"
+
     def _last(self, key: str, layers: Callable[[Layer], bool] = _any) -> _Said | None:
         return next((said for said in reversed(self._said.get(key, ())) if layers(said.layer)), None)
 
@@ -253,19 +259,12 @@ class _Resolver:
 
         kind, address = value("kind"), value("baseUrl")
         if kind is None or (address is None and kind != "embedded"):
-            missing = "kind" if kind is None else "baseUrl"
-            said = self._last(f"providers.{name}")
-            origin = said.layer.origin(f"providers.{name}") if said else Origin("")
-            self._problems.append(
-                ConfigProblem(
-                    "error",
-                    f"the provider `{name}` has no `{missing}`.",
-                    f"Add `{missing}` to it.",
-                    f"providers.{name}",
-                    origin.source,
-                    origin.line,
-                )
-            )
+            key, missing = f"providers.{name}", "kind" if kind is None else "baseUrl"
+            if not self._is_spare_key(name):
+                said = self._last(key)
+                origin = said.layer.origin(key) if said else Origin("")
+                message, hint = f"the provider `{name}` has no `{missing}`.", f"Add `{missing}` to it."
+                self._problems.append(ConfigProblem("error", message, hint, key, origin.source, origin.line))
             return None
         base_url = parse_base_url(address or "http://127.0.0.1:1")
         backend = value("backend") or "auto"

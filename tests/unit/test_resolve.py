@@ -204,6 +204,18 @@ def test_a_provider_that_is_not_whole_is_an_error_with_its_line(fields: Data, mi
     assert result.model == "m"
 
 
+def test_a_key_that_an_editor_keeps_for_a_provider_of_another_workspace_is_no_problem() -> None:
+    spare = {"providers": {"gpu": {"apiKey": "sk-spare"}}}
+    kept = settings_of(say("editor user settings", spare))
+    assert kept.problems == ()
+    assert "gpu" not in kept.providers
+    assert [problem.key for problem in settings_of(say("user file", spare)).problems] == ["providers.gpu"]
+    more = {"providers": {"gpu": {"apiKey": "sk-spare", "backend": "lmstudio"}}}
+    assert [problem.key for problem in settings_of(say("editor user settings", more)).problems] == [
+        "providers.gpu"
+    ]
+
+
 # what a workspace may say about where prompts go
 
 THERE = {"kind": "vllm", "baseUrl": "https://there.example", "apiKey": "k", "headers": {"X-A": "a"}}

@@ -4,6 +4,7 @@ import * as vscode from "vscode";
 import type { Daemon } from "./daemon/daemon.js";
 import { Trouble } from "./errors.js";
 import { choose, useServer } from "./models/actions.js";
+import { modelName } from "./names.js";
 import type { DetectedServer, ModelInfo } from "./protocol.gen.js";
 
 type Choice = vscode.QuickPickItem & { act: () => Promise<void> };
@@ -97,7 +98,8 @@ async function check(daemon: Daemon): Promise<void> {
   }
   const { model, firstTokenMs } = result.trial;
   const ask = vscode.l10n.t("Ask It Something");
-  const said = vscode.l10n.t("{0} answers: first word after {1} ms.", model, Math.round(firstTokenMs));
+  const answers = vscode.l10n.t("{0} answers: first word after {1} ms.", modelName(model), Math.round(firstTokenMs));
+  const said = [answers, problem?.message, problem?.hint].filter(Boolean).join(" ");
   void vscode.window.showInformationMessage(said, ask).then((chosen) => {
     if (chosen) {
       void vscode.commands.executeCommand("ollm.tryChat");
