@@ -2,13 +2,19 @@
 
 import { createVSIX } from "@vscode/vsce";
 import { execFileSync } from "node:child_process";
-import { copyFileSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, rmSync } from "node:fs";
 
-const uv = process.env.UV ?? "../../.uv/bin/uv";
 const run = (command, ...args) => execFileSync(command, args, { stdio: ["ignore", "inherit", "inherit"] });
 
+/** Whatever builds wheels here. */
+const root = "../..";
+const uv = [process.env.UV, `${root}/.uv/bin/uv`].find((path) => path && existsSync(path));
+const build = uv
+  ? [uv, "build", "--quiet", "--wheel", "--out-dir", "daemon", root]
+  : ["python3", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "daemon", root];
+
 rmSync("daemon", { recursive: true, force: true });
-run(uv, "build", "--quiet", "--wheel", "--out-dir", "daemon", "../..");
+run(...build);
 run(process.execPath, "esbuild.mjs");
 copyFileSync("../../LICENSE", "LICENSE");
 await createVSIX({
