@@ -7,7 +7,8 @@ import { choose, useServer } from "./models/actions.js";
 import { modelName } from "./names.js";
 import type { DetectedServer, ModelInfo } from "./protocol.gen.js";
 
-type Choice = vscode.QuickPickItem & { act: () => Promise<void> };
+/** `act` tells whether a server was chosen in the end. */
+type Choice = vscode.QuickPickItem & { act: () => Promise<boolean> };
 
 const EMBEDDED = "embedded";
 
@@ -32,7 +33,7 @@ export async function setUp(daemon: Daemon, help: Help): Promise<void> {
     label: `$(server) ${server.title}`,
     description: server.baseUrl,
     detail: stateOf(server),
-    act: () => useServer(server),
+    act: () => useServer(server).then(() => true),
   }));
   choices.push({
     label: `$(beaker) ${vscode.l10n.t("Try a small model inside the daemon")}`,
@@ -43,6 +44,7 @@ export async function setUp(daemon: Daemon, help: Help): Promise<void> {
         await help.installEmbedded();
       }
       await choose({ provider: EMBEDDED, model: undefined });
+      return true;
     },
   });
   choices.push({
@@ -56,10 +58,9 @@ export async function setUp(daemon: Daemon, help: Help): Promise<void> {
   // The user may have to look elsewhere, to start a server or for its address.
   const options = { title: vscode.l10n.t("Set up ollm"), placeHolder, ignoreFocusOut: true };
   const chosen = await vscode.window.showQuickPick(choices, options);
-  if (!chosen) {
+  if (!(await chosen?.act())) {
     return;
   }
-  await chosen.act();
   await help.sendSettings();
   await vscode.window.withProgress(
     { location: vscode.ProgressLocation.Notification, title: vscode.l10n.t("Asking the model for a first word…") },
@@ -76,16 +77,27 @@ function stateOf(server: DetectedServer): string {
   return [server.version, states[server.state]].filter(Boolean).join(" · ");
 }
 
-async function useAddress(): Promise<void> {
+async function useAddress(): Promise<boolean> {
+  const t = vscode.l10n.t;
   const baseUrl = await vscode.window.showInputBox({
-    prompt: vscode.l10n.t("Address of an OpenAI-compatible server, vLLM or Ollama"),
+    prompt: t("Address of the server"),
     placeHolder: "http://gpu-server:8000",
     ignoreFocusOut: true,
-    validateInput: (text) => (/^https?:\/\/[^/\s]+/.test(text) ? undefined : vscode.l10n.t("Begin with http:// or https://")),
+    validateInput: (text) => (/^https?:\/\/[^/\s]+/.test(text) ? undefined : t("Begin with http:// or https://")),
   });
-  if (baseUrl) {
-    await useServer({ baseUrl, title: baseUrl, state: "ready" });
+  if (baseUrl === undefined) {
+    return false;
   }
+  const kinds = [
+    { label: "Ollama", backend: "ollama" },
+    { label: "vLLM", backend: "vllm" },
+    { label: t("LM Studio, llama.cpp or another one"), description: t("it is asked who it is"), backend: undefined },
+  ];
+  const kind = await vscode.window.showQuickPick(kinds, { title: t("What answers there?"), ignoreFocusOut: true });
+  if (kind) {
+    await useServer({ baseUrl, title: baseUrl, state: "ready", ...(kind.backend && { backend: kind.backend }) });
+  }
+  return kind !== undefined;
 }
 
 /** One real answer; what is wrong is said with its way out. */

@@ -120,6 +120,18 @@ describe.skipIf(leftOut)("a user", () => {
     }
   });
 
+  it("names a server on another machine, and learns that it answers", async () => {
+    ollama.answers["/api/chat"] = chat({ content: "Hello " }, { content: "there." });
+    await open({});
+    await window.run("ollm: Set Up");
+    await window.row("A server on another machine").click();
+    await window.answer(ollama.url);
+    await window.row("Ollama").click();
+    await window.notifications.filter({ hasText: /talker:1b answers: first word after \d+ ms/ }).waitFor();
+    await until(async () => /^local/.test((await window.bar.textContent())?.trim() ?? ""), "it is in use");
+    expect(ollama.asked.map(({ path }) => path)).toContain("/api/chat");
+  });
+
   it("types, sees what is offered and takes it", async () => {
     const { port } = writer.address() as AddressInfo;
     await open(llamaAt(`http://127.0.0.1:${port}`));
