@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic.alias_generators import to_snake
+
 from ollm_daemon.config.trust import OWN_KEYS
 from ollm_daemon.domain import CompletionSettings
 
@@ -24,8 +26,8 @@ SECTIONS = {
 """Sections of the settings editor: id → title and the keys of the settings in it."""
 SECRETS = ("apiKey", "clientKey")
 """Fields of a provider that have no place in settings.json: VS Code keeps keys in its secret storage."""
-ROUTING = ("provider", "providers", "aliases", "fallbacks", "options.extraBody", *OWN_KEYS)
-"""What decides where prompts go: an untrusted workspace is not heard on it."""
+ROUTING = ("provider", "providers", "aliases", "options.extraBody")
+"""What decides, beside the user's own keys, where prompts go: an untrusted workspace is not heard on it."""
 SENDING = ("completion.enabled", "completion.languages")
 """What decides whether anything goes anywhere without being asked for; neither is it heard on that."""
 MARK = "generated."
@@ -34,7 +36,7 @@ _FLAT = ("completion", "options", "privacy")
 """Objects whose fields are settings of their own."""
 
 
-def manifest(text: str, schema: Schema) -> str:
+def manifest(text: str, schema: Schema) -> Schema:
     """`package.json` with the settings of today."""
     package = json.loads(text)
     sections = [
@@ -52,15 +54,15 @@ def manifest(text: str, schema: Schema) -> str:
     untrusted = package["capabilities"]["untrustedWorkspaces"]
     known = [key for key, _ in _settings(schema)]
     untrusted["restrictedConfigurations"] = [f"ollm.{key}" for key in known if _decides_routes(key)]
-    return _text(package)
+    return dict(package)
 
 
-def manifest_words(text: str, schema: Schema) -> str:
+def manifest_words(text: str, schema: Schema) -> dict[str, str]:
     """`package.nls.json`: what translators translate."""
     words = {key: word for key, word in json.loads(text).items() if not key.startswith(MARK)}
     words |= {f"{MARK}{name}": title for name, (title, _) in SECTIONS.items()}
     words |= {f"{MARK}{key}": setting["description"] for key, setting in _settings(schema)}
-    return _text(words)
+    return words
 
 
 def _settings(schema: Schema) -> Iterator[tuple[str, Schema]]:
@@ -112,7 +114,7 @@ def _setting(key: str, schema: Schema) -> Schema:
 def _default(key: str, schema: Schema) -> Any:
     top, _, field = key.partition(".")
     if top == "completion":
-        value = getattr(CompletionSettings(), _snake(field))
+        value = getattr(CompletionSettings(), to_snake(field))
         if value is not None:
             return dict(value) if isinstance(value, Mapping) else value
     empty = {"object": {}, "array": [], "string": ""}
@@ -125,11 +127,3 @@ def _decides_routes(key: str) -> bool:
 
 def _top(key: str) -> str:
     return key.partition(".")[0]
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

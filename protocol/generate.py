@@ -86,8 +86,8 @@ def outputs(kept: Mapping[str, str], examples: Iterable[Example]) -> dict[str, s
         "protocol/openrpc.json": _json_text(_schemas.open_rpc(definitions)),
         "protocol/settings.schema.json": _json_text(settings),
         SPEC: _render.fill_spec(kept[SPEC], definitions),
-        MANIFEST: _manifest.manifest(kept[MANIFEST], settings),
-        MANIFEST_WORDS: _manifest.manifest_words(kept[MANIFEST_WORDS], settings),
+        MANIFEST: _json_text(_manifest.manifest(kept[MANIFEST], settings)),
+        MANIFEST_WORDS: _json_text(_manifest.manifest_words(kept[MANIFEST_WORDS], settings)),
         "clients/vscode/src/protocol.gen.ts": _render.ts_module(definitions),
         "clients/vscode/test/protocol/protocol-examples.gen.ts": ts_examples(examples),
     }

@@ -2,19 +2,10 @@
 
 import { l10n, type CancellationToken } from "vscode";
 import { sentence } from "./errors.js";
+import { sizeOf, windowOf } from "./models/facts.js";
+import { stateName } from "./names.js";
 import type { DetectedServer, EffectiveSetting, ModelInfo, ProvidersCheckResult, StatusResult } from "./protocol.gen.js";
 import type { Wire } from "./wire.js";
-
-function nameOf(state: ProvidersCheckResult["state"]): string {
-  const names = {
-    ready: l10n.t("ready"),
-    loading: l10n.t("loading a model"),
-    locked: l10n.t("wants an API key"),
-    unreachable: l10n.t("cannot be reached"),
-    broken: l10n.t("does not work"),
-  };
-  return names[state];
-}
 
 /** Try every provider that is in use or answers. `tell` names each that is being looked at. */
 export async function examine(wire: Wire, tell: (provider: string) => void, token?: CancellationToken): Promise<string> {
@@ -59,7 +50,7 @@ function plain(text: string): string {
 export function renderCheck(check: ProvidersCheckResult): string {
   const { provider, baseUrl, backend, version, state, trial } = check;
   const who = [[backend, version].filter(Boolean).join(" "), baseUrl].filter(Boolean).join(" · ");
-  const lines = [`## ${plain(provider)}: ${nameOf(state)}`, "", plain(who)];
+  const lines = [`## ${plain(provider)}: ${stateName(state)}`, "", plain(who)];
   for (const problem of check.problems) {
     lines.push("", `**${plain(problem.message)}**${problem.hint ? ` ${hinted(problem.hint)}` : ""}`);
   }
@@ -75,11 +66,10 @@ export function renderCheck(check: ProvidersCheckResult): string {
 }
 
 function renderModel(model: ModelInfo): string {
-  const window = model.contextLength ?? model.maxContextLength;
   const cells = [
     model.loaded ? `**${plain(model.id)}**` : plain(model.id),
-    model.sizeBytes === undefined ? "" : `${(model.sizeBytes / 1e9).toFixed(1)} GB`,
-    window?.toLocaleString() ?? "",
+    sizeOf(model),
+    windowOf(model)?.toLocaleString() ?? "",
     plain(model.capabilities?.join(", ") ?? ""),
   ];
   return `| ${cells.join(" | ")} |`;

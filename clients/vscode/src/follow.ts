@@ -41,15 +41,15 @@ export class Follower implements vscode.Disposable {
           this.refreshSoon();
         }
       }),
-      on(daemon.on("ollm/completion/didChange", ({ state, message }) => {
+      daemon.on("ollm/completion/didChange", ({ state, message }) => {
         const unavailable = message ?? vscode.l10n.t("Nothing can be offered.");
         bar.know({ unavailable: state === "ready" ? undefined : unavailable });
         if (state === "unavailable") {
           void this.#tellOnce(unavailable);
         }
-      })),
-      on(daemon.on("ollm/models/didChange", () => this.refreshSoon())),
-      on(daemon.on("ollm/config/didChange", () => this.refreshSoon())),
+      }),
+      daemon.on("ollm/models/didChange", () => this.refreshSoon()),
+      daemon.on("ollm/config/didChange", () => this.refreshSoon()),
       vscode.window.onDidChangeActiveTextEditor(() => this.#lookAtLanguage()),
       vscode.workspace.onDidGrantWorkspaceTrust(() => this.#soon(() => daemon.restart())),
       vscode.workspace.onDidChangeConfiguration((change) => {
@@ -122,8 +122,4 @@ export class Follower implements vscode.Disposable {
   #soon(action: () => Promise<void>): void {
     action().catch((error: unknown) => this.log.debug(sentence(error)));
   }
-}
-
-function on(listening: { dispose(): unknown }): vscode.Disposable {
-  return new vscode.Disposable(() => void listening.dispose());
 }

@@ -4,8 +4,8 @@ import * as vscode from "vscode";
 import type { Daemon } from "./daemon/daemon.js";
 import { Trouble } from "./errors.js";
 import { choose, useServer } from "./models/actions.js";
-import { modelName } from "./names.js";
-import type { DetectedServer, ModelInfo } from "./protocol.gen.js";
+import { modelName, stateName } from "./names.js";
+import type { ModelInfo } from "./protocol.gen.js";
 
 /** `act` tells whether a server was chosen in the end. */
 type Choice = vscode.QuickPickItem & { act: () => Promise<boolean> };
@@ -32,7 +32,7 @@ export async function setUp(daemon: Daemon, help: Help): Promise<void> {
   const choices: Choice[] = servers.map((server) => ({
     label: `$(server) ${server.title}`,
     description: server.baseUrl,
-    detail: stateOf(server),
+    detail: [server.version, stateName(server.state)].filter(Boolean).join(" · "),
     act: () => useServer(server).then(() => true),
   }));
   choices.push({
@@ -66,15 +66,6 @@ export async function setUp(daemon: Daemon, help: Help): Promise<void> {
     { location: vscode.ProgressLocation.Notification, title: vscode.l10n.t("Asking the model for a first word…") },
     () => check(daemon),
   );
-}
-
-function stateOf(server: DetectedServer): string {
-  const states = {
-    ready: vscode.l10n.t("ready"),
-    loading: vscode.l10n.t("loading a model"),
-    locked: vscode.l10n.t("wants an API key"),
-  };
-  return [server.version, states[server.state]].filter(Boolean).join(" · ");
 }
 
 async function useAddress(): Promise<boolean> {

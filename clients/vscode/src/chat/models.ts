@@ -27,11 +27,6 @@ const LONGEST_ANSWER = 4096;
 /** English and code, for an estimate. */
 const CHARACTERS_PER_TOKEN = 4;
 
-/** Whether one can talk to it at all. */
-export function isForChat(model: ModelInfo): boolean {
-  return model.capabilities?.includes("completion") ?? true;
-}
-
 export function toChatModel(provider: ProviderInfo, model: ModelInfo): ChatModel {
   const window = model.contextLength ?? Math.min(model.maxContextLength ?? USUAL_WINDOW, USUAL_WINDOW);
   const maxOutputTokens = Math.min(LONGEST_ANSWER, Math.floor(window / 4));

@@ -2,10 +2,11 @@
 
 import * as vscode from "vscode";
 import { Trouble, sentence, wasCancelled } from "../errors.js";
+import { isForChat } from "../models/facts.js";
 import type { ChatParams, Delta, GenerationOptions, ModelInfo, ProviderInfo } from "../protocol.gen.js";
 import type { Wire } from "../wire.js";
 import { toInput, toWireMessages, toWireTools, type RequestMessage } from "./messages.js";
-import { estimate, isForChat, toChatModel, tooLarge, type ChatModel } from "./models.js";
+import { estimate, toChatModel, tooLarge, type ChatModel } from "./models.js";
 import { streamChat } from "./stream.js";
 
 /** A class of VS Code that is not in the stable types; providers may report it. */

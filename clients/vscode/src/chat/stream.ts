@@ -25,3 +25,23 @@ export async function streamChat(
     hearing.dispose();
   }
 }
+
+/** The same for an answer that is text: shows what there is of it so far, and what is waited for. */
+export async function streamText(
+  wire: Wire,
+  params: Omit<ChatParams, "streamToken">,
+  show: (text: string) => void,
+  progress: { report(step: { message: string }): void },
+  token: CancellationToken,
+): Promise<ChatResult> {
+  let text = "";
+  const take = (delta: Delta): void => {
+    if (delta.kind === "text") {
+      text += delta.text;
+      show(text);
+    } else if (delta.kind === "status") {
+      progress.report({ message: delta.message });
+    }
+  };
+  return streamChat(wire, params, take, token);
+}

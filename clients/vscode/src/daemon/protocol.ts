@@ -8,7 +8,7 @@ import { PROTOCOL_VERSION, type ExperimentalCapability } from "../protocol.gen.j
  * A daemon of another major version speaks another language; one of an earlier minor version lacks methods.
  *
  * @param experimental `capabilities.experimental` of the answer to `initialize`.
- * @param upgrade The command that brings the daemon up to date.
+ * @param upgrade What brings the daemon up to date.
  * @throws Trouble They do not fit.
  */
 export function checkProtocol(experimental: unknown, upgrade: string, ours: string = PROTOCOL_VERSION): void {

@@ -2,10 +2,9 @@
 
 import * as vscode from "vscode";
 import { commitMessages, commitText } from "../chat/prompts.js";
-import { streamChat } from "../chat/stream.js";
+import { streamText } from "../chat/stream.js";
 import { Trouble } from "../errors.js";
 import { excludedOf, partsOf } from "../privacy.js";
-import type { Delta } from "../protocol.gen.js";
 import type { Wire } from "../wire.js";
 
 /** What is used of the API of VS Code's git extension. */
@@ -27,18 +26,11 @@ export async function writeCommitMessage(wire: Wire, rootUri: vscode.Uri | undef
   const location = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
   const before = inputBox.value;
   await vscode.window.withProgress(location, async (progress, token) => {
-    let text = "";
-    const show = (delta: Delta): void => {
-      if (delta.kind === "text") {
-        text += delta.text;
-        inputBox.value = commitText(text);
-      } else if (delta.kind === "status") {
-        progress.report({ message: delta.message });
-      }
+    const show = (text: string): void => {
+      inputBox.value = commitText(text);
     };
     try {
-      const result = await streamChat(wire, { messages }, show, token);
-      inputBox.value = commitText(result.message.content);
+      show((await streamText(wire, { messages }, show, progress, token)).message.content);
     } catch (error) {
       inputBox.value = before;
       throw error;

@@ -2,7 +2,7 @@
 
 import * as vscode from "vscode";
 import { codeIn, editMessages } from "../chat/prompts.js";
-import { streamChat } from "../chat/stream.js";
+import { streamText } from "../chat/stream.js";
 import { setContext } from "../context.js";
 import { Trouble, wasCancelled } from "../errors.js";
 import { excludedOf } from "../privacy.js";
@@ -129,23 +129,12 @@ export class Edits implements vscode.TextDocumentContentProvider, vscode.Disposa
     const end = document.offsetAt(range.end);
     const before = text?.slice(0, end - original.length) ?? "";
     const messages = editMessages(instruction, excerpt, before, text?.slice(end) ?? "");
-    let answer = "";
+    const show = (answer: string): void => this.#show(pending, codeIn(answer));
     const location = { location: vscode.ProgressLocation.Window, title: vscode.l10n.t("Editing…") };
     await vscode.window.withProgress(location, async (progress) => {
       try {
-        const result = await streamChat(
-          this.wire,
-          { messages, minIntervalMs: REDRAW_MS },
-          (delta) => {
-            if (delta.kind === "text") {
-              answer += delta.text;
-              this.#show(pending, codeIn(answer));
-            } else if (delta.kind === "status") {
-              progress.report({ message: delta.message });
-            }
-          },
-          stop.token,
-        );
+        const asked = { messages, minIntervalMs: REDRAW_MS };
+        const result = await streamText(this.wire, asked, show, progress, stop.token);
         if (result.message.content.trim() === "") {
           throw new Trouble(vscode.l10n.t("The model had nothing to say."), vscode.l10n.t("Ask in other words."));
         }
@@ -156,7 +145,7 @@ export class Edits implements vscode.TextDocumentContentProvider, vscode.Disposa
           );
         }
         pending.isWhole = true;
-        this.#show(pending, codeIn(result.message.content));
+        show(result.message.content);
       } catch (error) {
         await this.#close(pending);
         if (!wasCancelled(error)) {

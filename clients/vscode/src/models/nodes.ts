@@ -5,6 +5,7 @@ import { sentence } from "../errors.js";
 import { modelName } from "../names.js";
 import type { DetectedServer, ModelInfo, ProviderInfo } from "../protocol.gen.js";
 import type { Wire } from "../wire.js";
+import { isForChat, sizeOf, windowOf } from "./facts.js";
 
 export type Node = ProviderNode | ModelNode | ServerNode | NoteNode;
 
@@ -109,9 +110,11 @@ function showProvider({ provider, trouble }: ProviderNode): Item {
 
 function showModel({ provider, model, isChosen }: ModelNode): Item {
   const can = provider.capabilities;
-  const facts = [model.parameterSize, model.quantization, sizeOf(model), windowOf(model)];
+  const window = windowOf(model);
+  const tokens = window === undefined ? "" : l10n.t("{0} tokens", window.toLocaleString());
+  const facts = [model.parameterSize, model.quantization, sizeOf(model), tokens];
   const abilities = model.capabilities?.join(", ") ?? "";
-  const isEmbedding = model.capabilities !== undefined && !model.capabilities.includes("completion");
+  const talks = isForChat(model);
   return {
     label: modelName(model.id),
     description: [isChosen ? l10n.t("in use") : "", ...facts].filter(Boolean).join(" · "),
@@ -120,22 +123,13 @@ function showModel({ provider, model, isChosen }: ModelNode): Item {
     icon: isChosen ? "check" : model.loaded ? "circle-filled" : "circle-outline",
     context: words(
       "model",
-      !isEmbedding && "chat",
-      !isEmbedding && "completion",
+      talks && "chat",
+      talks && "completion",
       can.deleteModels && "delete",
       can.loadModels && !model.loaded && "load",
       can.unloadModels && model.loaded === true && "unload",
     ),
   };
-}
-
-function sizeOf({ sizeBytes }: ModelInfo): string {
-  return sizeBytes === undefined ? "" : `${(sizeBytes / 1e9).toFixed(1)} GB`;
-}
-
-function windowOf({ contextLength, maxContextLength }: ModelInfo): string {
-  const window = contextLength ?? maxContextLength;
-  return window === undefined ? "" : l10n.t("{0} tokens", window.toLocaleString());
 }
 
 function words(...parts: (string | false)[]): string {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { USUAL_WINDOW, estimate, isForChat, toChatModel, tooLarge, type ChatModel } from "../../src/chat/models.js";
+import { USUAL_WINDOW, estimate, toChatModel, tooLarge, type ChatModel } from "../../src/chat/models.js";
+import { isForChat } from "../../src/models/facts.js";
 import type { ModelInfo } from "../../src/protocol.gen.js";
 import { provider } from "./records.js";
 
